@@ -1,0 +1,1 @@
+"""The agent: what runs on a till, warehouse or office PC."""

@@ -1,0 +1,115 @@
+"""Enrollment: a one-time code becomes an identity, and the server's keys are pinned.
+
+The code carries a secret (75 bits and a check character) and the fingerprint of the server's root key
+(60 bits). Steps: `GET /v1/hello` gives the root-signed key statement, which the agent checks against the
+fingerprint *before* it sends the secret, over TLS verified with the authority that statement names. Then
+`POST /v1/enroll`, signed with the agent's new key (proof of possession). The same code with the same key
+gives the same answer for the life of the code, because an answer may be lost.
+"""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+
+from tillbridge_protocol.errors import ProtocolError
+from tillbridge_protocol.records import Instant, Text
+
+#: Crockford's alphabet (https://www.crockford.com/base32.html): no I, L, O, U.
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SECRET_CHARS = 15
+_PRINT_CHARS = 12
+_READ_AS = str.maketrans("ILO", "110")
+
+
+class EnrollmentCode(msgspec.Struct, frozen=True):
+    """The two halves of a code: what the server stores hashed, and what the agent checks it against."""
+
+    secret: str
+    fingerprint: str
+
+    def text(self) -> str:
+        """The code as shown to people: seven groups of four."""
+        body = self.secret + self.fingerprint
+        plain = self.secret + _check(body) + self.fingerprint
+        return "-".join(plain[i : i + 4] for i in range(0, len(plain), 4))
+
+
+class KeyStatement(msgspec.Struct, frozen=True):
+    """What the root key signs: the server's online key, its life, and the authority of its TLS certificate.
+
+    Keys are raw Ed25519 public keys in hex; `tls_ca` is PEM, empty where the server has a public certificate
+    or listens on loopback only.
+    """
+
+    root: str
+    key_id: Text
+    key: str
+    not_before: Instant
+    not_after: Instant
+    tls_ca: str
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """The key statement as the exact bytes the root key signed (UTF-8 JSON), and the signature in hex."""
+
+    statement: str
+    signature: str
+
+
+class HostFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the machine says of itself, for the person who looks at the list of agents."""
+
+    name: str = ""
+    system: str = ""
+    version: str = ""
+
+
+class EnrollRequest(msgspec.Struct, frozen=True):
+    """The secret half of the code and the agent's new public key (raw Ed25519, hex)."""
+
+    secret: Text
+    public_key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    host: HostFacts
+
+
+class EnrollAnswer(msgspec.Struct, frozen=True, tag_field="answer", tag="enrolled"):
+    """The identity: agent id, key id for signatures, and the location it speaks for."""
+
+    agent: Text
+    key_id: Text
+    location: Text
+    server_name: str
+
+
+def fingerprint_of(root_public_key: bytes) -> str:
+    """60 bits of the SHA-256 of a raw Ed25519 public key, in Crockford's base32."""
+    return to_base32(hashlib.sha256(root_public_key).digest(), _PRINT_CHARS)
+
+
+def to_base32(data: bytes, chars: int) -> str:
+    """The first `chars` base32 characters of `data`, most significant bits first."""
+    number = int.from_bytes(data, "big")
+    bits = len(data) * 8
+    return "".join(ALPHABET[(number >> (bits - 5 * (i + 1))) & 31] for i in range(chars))
+
+
+def make_code(random_bytes: bytes, root_public_key: bytes) -> EnrollmentCode:
+    """A code from at least 10 random bytes."""
+    assert len(random_bytes) >= 10
+    return EnrollmentCode(to_base32(random_bytes, _SECRET_CHARS), fingerprint_of(root_public_key))
+
+
+def read_code(text: str) -> EnrollmentCode:
+    """Read a typed code; forgives case, spaces, dashes and I/L/O. Raises ProtocolError `code_wrong`."""
+    plain = "".join(c for c in text.upper().translate(_READ_AS) if c not in "- \t")
+    if len(plain) != _SECRET_CHARS + 1 + _PRINT_CHARS or any(c not in ALPHABET for c in plain):
+        raise ProtocolError("code_wrong", "A code has seven groups of four letters and digits.")
+    secret, check, fingerprint = plain[:_SECRET_CHARS], plain[_SECRET_CHARS], plain[_SECRET_CHARS + 1 :]
+    if _check(secret + fingerprint) != check:
+        raise ProtocolError("code_wrong", "The code has a typing error: its check character does not fit.")
+    return EnrollmentCode(secret, fingerprint)
+
+
+def _check(plain: str) -> str:
+    return to_base32(hashlib.sha256(plain.encode()).digest(), 1)

@@ -1,0 +1,142 @@
+"""Tagged records: the typed facts that mappings make from rows and changes carry.
+
+Money and quantities are `Decimal` in Python and strings on the wire; times are aware UTC; ids are text
+(leading zeros matter). Unknown, absent and zero are three values: None is unknown, a `gone` change is
+absent, Decimal(0) is zero.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from tillbridge_protocol.limits import KEY_CHARS_MAX
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+AsOfKind = Literal["data", "file_name", "sequence", "observed"]
+
+
+class AsOf(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """The interval [from, to], UTC, in which a count was true, and how we know it."""
+
+    from_: Instant
+    to: Instant
+    kind: AsOfKind
+
+
+class Product(msgspec.Struct, frozen=True, tag_field="kind", tag="product", omit_defaults=True):
+    """What one system says about an item: names and descriptions, never stock or money."""
+
+    code: Text
+    title: str | None = None
+    gtin: str | None = None
+    brand: str | None = None
+    department: str | None = None
+    unit: str | None = None
+    description: str | None = None
+    group: str | None = None
+
+    key_field: ClassVar[str] = "code"
+
+
+class StockLevel(msgspec.Struct, frozen=True, tag_field="kind", tag="stock_level", omit_defaults=True):
+    """How many pieces a location counted, and when that count was true. May be negative."""
+
+    code: Text
+    on_hand: Decimal
+    as_of: AsOf | None = None
+
+    key_field: ClassVar[str] = "code"
+
+
+class Price(msgspec.Struct, frozen=True, tag_field="kind", tag="price", omit_defaults=True):
+    """A selling price; `sale_price` holds between the dates, which are local to the storefront.
+
+    `sale_from` and `sale_to` are ISO dates ("2026-11-23"), both inclusive; None means open.
+    """
+
+    code: Text
+    list_price: Decimal
+    currency: Currency
+    sale_price: Decimal | None = None
+    sale_from: str | None = None
+    sale_to: str | None = None
+
+    key_field: ClassVar[str] = "code"
+
+
+class Cost(msgspec.Struct, frozen=True, tag_field="kind", tag="cost", omit_defaults=True):
+    """A purchase price. Never shown, never a selling price (DESIGN §5.14)."""
+
+    code: Text
+    cost: Decimal
+    currency: Currency
+
+    key_field: ClassVar[str] = "code"
+
+
+class SaleLine(msgspec.Struct, frozen=True, tag_field="kind", tag="sale_line", omit_defaults=True):
+    """One line of a receipt; `id` is its natural id, made of what the till itself numbers."""
+
+    id: Text
+    code: Text
+    quantity: Decimal
+    at: Instant
+    unit_price: Decimal | None = None
+    list_price: Decimal | None = None
+    currency: Currency | None = None
+    till: str | None = None
+    receipt: str | None = None
+    order: str | None = None
+    reason: str | None = None
+
+    key_field: ClassVar[str] = "id"
+
+
+class Scan(msgspec.Struct, frozen=True, tag_field="kind", tag="scan", omit_defaults=True):
+    """One scanned symbol; `id` is random, drawn when the scan was captured."""
+
+    id: Text
+    text: Text
+    at: Instant
+    device: str | None = None
+    symbology: str | None = None
+
+    key_field: ClassVar[str] = "id"
+
+
+Record = Product | StockLevel | Price | Cost | SaleLine | Scan
+Kind = Literal["product", "stock_level", "price", "cost", "sale_line", "scan"]
+
+KINDS: dict[str, type[Record]] = {
+    "product": Product,
+    "stock_level": StockLevel,
+    "price": Price,
+    "cost": Cost,
+    "sale_line": SaleLine,
+    "scan": Scan,
+}
+#: Latest value per key wins; the outbox keeps one change per key.
+STATE_KINDS = frozenset({"product", "stock_level", "price", "cost"})
+#: Every one counts; natural ids, never coalesced.
+EVENT_KINDS = frozenset({"sale_line", "scan"})
+
+
+def kind_of(record: Record) -> str:
+    """The tag of a record, as on the wire."""
+    return str(type(record).__struct_config__.tag)
+
+
+def key_of(record: Record) -> str:
+    """The key a change of this record has: its code, or the natural id of an event."""
+    return str(getattr(record, record.key_field))
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """The record's fields without kind and key, decimals as strings, times as ISO text."""
+    built: dict[str, object] = msgspec.to_builtins(record)
+    del built["kind"], built[record.key_field]
+    return built

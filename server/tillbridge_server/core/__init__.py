@@ -1,0 +1,1 @@
+"""Rules of the server; pure: no clock, disk, net, random or logging."""

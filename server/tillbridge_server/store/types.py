@@ -1,0 +1,44 @@
+"""Column types that mean the same on SQLite and PostgreSQL: instants and decimals as sortable, exact text."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import String, types
+from sqlalchemy.engine import Dialect
+
+
+class InstantType(types.TypeDecorator[dt.datetime]):
+    """An aware UTC datetime as fixed-width ISO text, so that text order is time order."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> str | None:
+        """UTC text with six decimals and Z."""
+        return None if value is None else instant_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        """Aware UTC."""
+        return None if value is None else dt.datetime.fromisoformat(value)
+
+
+class DecimalType(types.TypeDecorator[Decimal]):
+    """A Decimal as its exact text; never compared or summed in SQL."""
+
+    impl = String(40)
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        """Plain notation."""
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Exact."""
+        return None if value is None else Decimal(value)
+
+
+def instant_text(value: dt.datetime) -> str:
+    """An aware datetime as fixed-width UTC text, e.g. 2026-11-23T08:00:00.000000Z."""
+    assert value.tzinfo is not None, "times are aware"
+    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
