@@ -1,0 +1,138 @@
+"""The door to the database: one engine, one transaction per call, and group commit on SQLite.
+
+SQLite runs on one connection in one thread, in WAL mode with synchronous FULL: what a call returned is on
+disk. Calls that wait together share one commit (each in its own savepoint), which is what makes many small
+batches cheap. PostgreSQL runs the same functions on a small thread pool; serialization failures are retried.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+GROUP_COMMIT_CALLS_MAX = 64
+RETRIES_MAX = 5
+
+
+def make_engine(url: str) -> sa.Engine:
+    """An engine whose transactions begin when we say so; SQLite gets its pragmas."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_size=8, isolation_level="REPEATABLE READ")
+    engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, record: Any) -> None:
+        # The driver must not begin or commit by itself: SAVEPOINT and DDL would slip out of the transaction.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "wal_autocheckpoint=256"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Store:
+    """Runs store functions, each in one transaction; the only holder of the database while the server runs."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._sqlite = engine.dialect.name == "sqlite"
+        self._calls: queue.SimpleQueue[tuple[Callable[[sa.Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._pool: ThreadPoolExecutor | None = None
+        self._thread: threading.Thread | None = None
+        if self._sqlite:
+            self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
+            self._thread.start()
+        else:
+            self._pool = ThreadPoolExecutor(8, thread_name_prefix="store")
+
+    async def run(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """`call(conn, *args, **kwargs)` in one transaction; its exception rolls back that call only."""
+        return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
+
+    def submit(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
+        """The same for callers without a loop."""
+        future: Future[R] = Future()
+        bound = lambda conn: call(conn, *args, **kwargs)  # noqa: E731
+        if self._pool is not None:
+            return self._pool.submit(self._retrying, bound)
+        self._calls.put((bound, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, then close the database."""
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread.join()
+        if self._pool is not None:
+            self._pool.shutdown()
+        self.engine.dispose()
+
+    def _serve(self) -> None:
+        """The store's thread: take what waits, run each call in a savepoint, commit once."""
+        stop = False
+        while not stop:
+            group = [self._calls.get()]
+            while len(group) < GROUP_COMMIT_CALLS_MAX:
+                try:
+                    group.append(self._calls.get_nowait())
+                except queue.Empty:
+                    break
+            stop = None in group
+            self._commit_group([item for item in group if item is not None])
+
+    def _commit_group(self, group: list[tuple[Callable[[sa.Connection], Any], "Future[Any]"]]) -> None:
+        live = [(call, future) for call, future in group if future.set_running_or_notify_cancel()]
+        if not live:
+            return
+        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with self.engine.begin() as conn:
+                for call, future in live:
+                    try:
+                        with conn.begin_nested():
+                            done.append((future, call(conn), None))
+                    except Exception as error:  # noqa: BLE001 - belongs to the caller, goes to its future
+                        done.append((future, None, error))
+        except BaseException as error:  # noqa: BLE001 - nothing was committed: every caller must know
+            done = [(future, None, error) for _, future in live]
+        for future, result, error in done:
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    def _retrying(self, call: Callable[[sa.Connection], R]) -> R:
+        for attempt in range(RETRIES_MAX):
+            try:
+                with self.engine.begin() as conn:
+                    return call(conn)
+            except (OperationalError, DBAPIError) as error:
+                code = getattr(error.orig, "sqlstate", None)
+                if code not in ("40001", "40P01") or attempt == RETRIES_MAX - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def backup_sqlite(conn: sa.Connection, target: Path) -> None:
+    """Copy a live SQLite database with its backup API; a plain file copy could be torn."""
+    import sqlite3
+
+    raw = conn.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    with sqlite3.connect(target) as copy:
+        raw.backup(copy)
+    copy.close()
