@@ -1,0 +1,57 @@
+"""Shared by all tests: a fixed clock, seeded randomness, and what is said about tests that could not run."""
+
+import datetime as dt
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+#: The moment every test lives in, unless it moves its own clock.
+NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the make targets `golden` and `sim`."""
+    parser.addoption("--update-golden", action="store_true", help="write the expected files of tests/golden anew")
+    parser.addoption("--seeds", type=int, default=1000, help="how many seeds the simulation runs")
+
+
+@pytest.fixture
+def now() -> dt.datetime:
+    """The fixed moment of the tests."""
+    return NOW
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Randomness that is the same in every run."""
+    return random.Random(20260314)
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """True when `make golden` rewrites the expected files."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    """A browser test that could not run fails where TILLBRIDGE_REQUIRE_BROWSER is set (.ci/run)."""
+    report: pytest.TestReport = yield  # type: ignore[misc,assignment]
+    if report.skipped and item.get_closest_marker("browser") and os.environ.get("TILLBRIDGE_REQUIRE_BROWSER"):
+        report.outcome = "failed"
+        report.longrepr = f"NOT RUN counts as a failure here: {call.excinfo.value if call.excinfo else 'skipped'}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Every test that could not run is named with its reason, never hidden in a count."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = text.removeprefix("Skipped: ").removeprefix("NOT RUN: ")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"NOT RUN: {reason} ({count} test{'s' if count > 1 else ''})", yellow=True)
