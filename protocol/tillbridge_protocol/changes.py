@@ -8,15 +8,18 @@ an unknown kind becomes one dead letter and not a lost batch.
 
 import gzip
 import hashlib
+import typing
 import zlib
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 
-from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.limits import BATCH_UNPACKED_BYTES_MAX, ROW_TEXT_BYTES_MAX
-from tillbridge_protocol.records import AsOf, Instant, Record, Text, kind_of
+from tillbridge_protocol.errors import UNREADABLE, ProtocolError
+from tillbridge_protocol.limits import BATCH_UNPACKED_BYTES_MAX, FILE_NAME_BYTES_MAX, ROW_TEXT_BYTES_MAX
+from tillbridge_protocol.positions import Epoch, Head
+from tillbridge_protocol.records import KINDS, NO_NUL, AsOf, DecimalText, Instant, Record, Text, key_of, kind_of
 from tillbridge_protocol.version import PROTOCOL_VERSION
 
 #: `prev` of the first batch of an epoch.
@@ -26,15 +29,18 @@ NO_HEAD = ""
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a change was read: file name and hash, line (1 = first line of the file), raw row text (≤ 1 KB)."""
 
-    file: str = ""
-    sha256: str = ""
-    line: int = 0
-    text: str = ""
+    file: Annotated[str, msgspec.Meta(max_length=FILE_NAME_BYTES_MAX, pattern=NO_NUL)] = ""
+    sha256: Annotated[str, msgspec.Meta(max_length=64, pattern=NO_NUL)] = ""
+    line: Annotated[int, msgspec.Meta(ge=0)] = 0
+    text: Annotated[str, msgspec.Meta(max_length=ROW_TEXT_BYTES_MAX, pattern=NO_NUL)] = ""
     captured_at: Instant | None = None
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One keyed difference of a feed: `put` carries the record, `gone` means absent."""
+    """One keyed difference of a feed: `put` carries the record, `gone` means absent.
+
+    `kind` and `key` are those of the record, so that a `gone` names what its `put` brought.
+    """
 
     feed: Text
     kind: Text
@@ -76,10 +82,10 @@ class Batch(msgspec.Struct, frozen=True):
     v: int
     agent: Text
     location: Text
-    epoch: Text
+    epoch: Epoch
     seq: Annotated[int, msgspec.Meta(ge=1)]
-    prev: str
-    feeds: dict[str, FeedInfo]
+    prev: Head
+    feeds: dict[Text, FeedInfo]
     full: FullPart | None
     changes: list[msgspec.Raw]
 
@@ -93,8 +99,31 @@ class FrozenBatch(msgspec.Struct, frozen=True):
     body: bytes
 
 
+_AMOUNTS = sorted({
+    spec.name for kind in KINDS.values() for spec in msgspec.structs.fields(kind)
+    if Decimal in (spec.type, *typing.get_args(spec.type))
+})
+#: The decimals of a record as text: a Decimal alone would also take numbers, exponents, " 1 " and "1_000".
+_AmountTexts = msgspec.defstruct("_AmountTexts", [(name, DecimalText | None, None) for name in _AMOUNTS])
+
+
+class _Exact(msgspec.Struct):
+    record: _AmountTexts | None = None  # type: ignore[valid-type]
+
+
+class _Peek(msgspec.Struct):
+    kind: str = ""
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
 _BATCH = msgspec.json.Decoder(Batch)
 _CHANGE = msgspec.json.Decoder(Change)
+_EXACT = msgspec.json.Decoder(_Exact)
+_PEEK = msgspec.json.Decoder(_Peek)
+_VERSION = msgspec.json.Decoder(_Version)
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 
 
@@ -120,28 +149,32 @@ def open_batch(body: bytes) -> Batch:
     """Decode verified bytes. Raises ProtocolError `malformed`, `version` or `too_large`."""
     try:
         unpacker = zlib.decompressobj(wbits=31)
-        plain = unpacker.decompress(body, BATCH_UNPACKED_BYTES_MAX)
+        plain = unpacker.decompress(body, BATCH_UNPACKED_BYTES_MAX + 1)
     except zlib.error as error:
         raise ProtocolError("malformed", f"The batch is not gzip: {error}.") from error
-    if unpacker.unconsumed_tail:
+    if len(plain) > BATCH_UNPACKED_BYTES_MAX:
         raise ProtocolError("too_large", f"The batch unpacks to more than {BATCH_UNPACKED_BYTES_MAX} bytes.")
     if not unpacker.eof or unpacker.unused_data:
         raise ProtocolError("malformed", "The gzip bytes of the batch are cut off or have a tail.")
     try:
-        batch = _BATCH.decode(plain)
-    except msgspec.MsgspecError as error:
+        version = _VERSION.decode(plain).v
+        if version != PROTOCOL_VERSION:
+            raise ProtocolError("version", f"This batch speaks version {version}; {PROTOCOL_VERSION} is spoken here.")
+        return _BATCH.decode(plain)
+    except UNREADABLE as error:
         raise ProtocolError("malformed", f"The batch does not decode: {error}.") from error
-    if batch.v != PROTOCOL_VERSION:
-        raise ProtocolError("version", f"This batch speaks version {batch.v}; {PROTOCOL_VERSION} is spoken here.")
-    return batch
 
 
 def encode_change(change: Change) -> bytes:
-    """The change as JSON bytes; its row text is cut at ROW_TEXT_BYTES_MAX bytes of UTF-8."""
-    text = change.source.text
-    if len(text) > ROW_TEXT_BYTES_MAX // 4:
-        cut = text.encode()[:ROW_TEXT_BYTES_MAX].decode(errors="ignore")
-        change = msgspec.structs.replace(change, source=msgspec.structs.replace(change.source, text=cut))
+    """The change as JSON bytes; file name and row text are cut at their bounds, at a border of UTF-8.
+
+    NUL becomes U+2400 and a lone surrogate (a file name that is no UTF-8) a question mark: this is evidence
+    for people, and a change must never be refused for it.
+    """
+    source = change.source
+    text, file = _printable(source.text, ROW_TEXT_BYTES_MAX), _printable(source.file, FILE_NAME_BYTES_MAX)
+    if (text, file) != (source.text, source.file):
+        change = msgspec.structs.replace(change, source=msgspec.structs.replace(source, text=text, file=file))
     return _ENCODER.encode(change)
 
 
@@ -149,11 +182,36 @@ def decode_change(raw: bytes | msgspec.Raw) -> Change:
     """One change of a batch. Raises ProtocolError `change_unknown` or `change_malformed` (a dead letter)."""
     try:
         change = _CHANGE.decode(raw)
-    except msgspec.ValidationError as error:
-        code = "change_unknown" if "Invalid value" in str(error) and "kind" in str(error) else "change_malformed"
-        raise ProtocolError(code, f"A change does not decode: {error}.") from error
-    except msgspec.DecodeError as error:
-        raise ProtocolError("change_malformed", f"A change is not JSON: {error}.") from error
-    if change.op == "put" and (change.record is None or kind_of(change.record) != change.kind):
-        raise ProtocolError("change_malformed", f"The record of {change.kind} {change.key} has another kind or is missing.")
+        _EXACT.decode(raw)
+    except UNREADABLE as error:
+        kind = _kind_in(raw)
+        if kind and kind not in KINDS:
+            raise ProtocolError("change_unknown", f"The kind {kind[:40]!r} is not known here.") from error
+        raise ProtocolError("change_malformed", f"A change does not decode: {error}.") from error
+    if change.kind not in KINDS:
+        raise ProtocolError("change_unknown", f"The kind {change.kind[:40]!r} is not known here.")
+    if change.op == "put":
+        _check_record(change)
     return change
+
+
+def _check_record(change: Change) -> None:
+    name = f"{change.kind} {change.key}"
+    if change.record is None:
+        raise ProtocolError("change_malformed", f"The record of {name} is missing.")
+    if (kind_of(change.record), key_of(change.record)) != (change.kind, change.key):
+        other = f"{kind_of(change.record)} {key_of(change.record)}"
+        raise ProtocolError("change_malformed", f"The change of {name} carries the record of {other}.")
+
+
+def _kind_in(raw: bytes | msgspec.Raw) -> str:
+    """The kind of a change that does not decode; empty when not even that can be read."""
+    try:
+        return _PEEK.decode(raw).kind
+    except UNREADABLE:
+        return ""
+
+
+def _printable(text: str, bytes_max: int) -> str:
+    data = text[:bytes_max].replace("\0", "\u2400").encode(errors="replace")
+    return data[:bytes_max].decode(errors="ignore")

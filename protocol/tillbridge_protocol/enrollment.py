@@ -8,6 +8,7 @@ gives the same answer for the life of the code, because an answer may be lost.
 """
 
 import hashlib
+import unicodedata
 from typing import Annotated
 
 import msgspec
@@ -69,7 +70,7 @@ class EnrollRequest(msgspec.Struct, frozen=True):
     """The secret half of the code and the agent's new public key (raw Ed25519, hex)."""
 
     secret: Text
-    public_key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    public_key: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     host: HostFacts
 
 
@@ -101,8 +102,10 @@ def make_code(random_bytes: bytes, root_public_key: bytes) -> EnrollmentCode:
 
 
 def read_code(text: str) -> EnrollmentCode:
-    """Read a typed code; forgives case, spaces, dashes and I/L/O. Raises ProtocolError `code_wrong`."""
-    plain = "".join(c for c in text.upper().translate(_READ_AS) if c not in "- \t")
+    """Read a typed code; forgives case, spaces, dashes of any kind and I/L/O. Raises ProtocolError `code_wrong`."""
+    # Mail and word processors turn "-" into other dashes and spaces into unbreakable ones.
+    kept = (c for c in text if not c.isspace() and unicodedata.category(c) != "Pd")
+    plain = "".join(kept).upper().translate(_READ_AS)
     if len(plain) != _SECRET_CHARS + 1 + _PRINT_CHARS or any(c not in ALPHABET for c in plain):
         raise ProtocolError("code_wrong", "A code has seven groups of four letters and digits.")
     secret, check, fingerprint = plain[:_SECRET_CHARS], plain[_SECRET_CHARS], plain[_SECRET_CHARS + 1 :]

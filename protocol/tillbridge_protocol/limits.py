@@ -21,3 +21,9 @@ CODE_TRIES_MAX = 5
 MAILBOX_MESSAGES_MAX = 100
 #: Ids, keys and codes; longer ones are refused with `malformed`.
 KEY_CHARS_MAX = 200
+#: A decimal on the wire; records that need more are refused with `change_malformed`.
+DECIMAL_CHARS_MAX = 30
+#: Name of the file a change was read from; longer names are cut by the agent, refused by the server.
+FILE_NAME_BYTES_MAX = 500
+#: The nonce of a request; longer ones are `signature_invalid`, because every one is remembered for a while.
+NONCE_CHARS_MAX = 64

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from tillbridge_protocol.errors import UNREADABLE
 from tillbridge_protocol.limits import POLL_WAIT_S_MAX
 from tillbridge_protocol.records import Text
 
@@ -50,9 +51,12 @@ class Mail(msgspec.Struct, frozen=True, tag_field="answer", tag="mail"):
     messages: list[Message]
 
 
+_BODY: msgspec.json.Decoder[Body] = msgspec.json.Decoder(Body)
+
+
 def decode_body(raw: msgspec.Raw | bytes) -> Body | None:
-    """The body of a message, or None when its kind is unknown here."""
+    """The body of a message, or None when it is of a kind or form unknown here."""
     try:
-        return msgspec.json.decode(raw, type=Body)
-    except msgspec.ValidationError:
+        return _BODY.decode(raw)
+    except UNREADABLE:
         return None

@@ -10,21 +10,25 @@ from typing import Annotated, Literal
 import msgspec
 
 from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.records import Text
+
+#: One life of an outbox; random, drawn by the agent. Also the form of boot ids.
+Epoch = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+#: SHA-256 of a batch's bytes in hex; empty before the first batch of an epoch.
+Head = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 POSITION_HEADER = "tillbridge-position"
 BOOT_HEADER = "tillbridge-boot"
 
-_POSITION = re.compile(r'ep="([A-Za-z0-9_-]{1,64})", seq=([0-9]{1,15}), head="([0-9a-f]{0,64})"')
+_POSITION = re.compile(r'ep="([A-Za-z0-9_-]{1,64})", seq=([0-9]{1,15}), head="((?:[0-9a-f]{64})?)"')
 _BOOT = re.compile(r'id="([A-Za-z0-9_-]{1,64})", n=([0-9]{1,15})')
 
 
 class Position(msgspec.Struct, frozen=True):
     """The last acked batch of an epoch; seq 0 and an empty head before the first."""
 
-    epoch: Text
+    epoch: Epoch
     seq: Annotated[int, msgspec.Meta(ge=0)]
-    head: str
+    head: Head
 
     def header(self) -> str:
         """The value of the position header (an RFC 9651 dictionary)."""
@@ -34,7 +38,7 @@ class Position(msgspec.Struct, frozen=True):
 class Boot(msgspec.Struct, frozen=True):
     """One start of one agent process, and how many requests it has made."""
 
-    id: Text
+    id: Epoch
     n: Annotated[int, msgspec.Meta(ge=1)]
 
     def header(self) -> str:
@@ -53,9 +57,9 @@ class DeadNote(msgspec.Struct, frozen=True):
 class Ack(msgspec.Struct, frozen=True, tag_field="answer", tag="ack"):
     """The server has this batch: its position, what is durable, and what was set aside."""
 
-    epoch: Text
+    epoch: Epoch
     seq: int
-    head: str
+    head: Head
     durable_seq: int
     repeated: bool = False
     dead: list[DeadNote] = []

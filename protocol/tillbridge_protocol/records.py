@@ -2,20 +2,26 @@
 
 Money and quantities are `Decimal` in Python and strings on the wire; times are aware UTC; ids are text
 (leading zeros matter). Unknown, absent and zero are three values: None is unknown, a `gone` change is
-absent, Decimal(0) is zero.
+absent, Decimal(0) is zero. A record holds its decimals in plain notation and its times in UTC however it
+was made, so that equal facts have equal text.
 """
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from tillbridge_protocol.limits import KEY_CHARS_MAX
+from tillbridge_protocol.limits import DECIMAL_CHARS_MAX, KEY_CHARS_MAX
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
+#: No NUL: databases, C libraries and old systems end a text there. (`\Z`: `$` would let a newline pass.)
+NO_NUL = r"^[^\x00]*\Z"
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=NO_NUL)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
+#: A decimal as it is written on the wire: plain notation, never an exponent, never NaN or Infinity.
+DecimalText = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?\Z", max_length=DECIMAL_CHARS_MAX)]
 AsOfKind = Literal["data", "file_name", "sequence", "observed"]
 
 
@@ -25,6 +31,10 @@ class AsOf(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     from_: Instant
     to: Instant
     kind: AsOfKind
+
+    def __post_init__(self) -> None:
+        """Times in UTC. Raises ValueError for naive ones."""
+        _in_utc(self, "from_", "to")
 
 
 class Product(msgspec.Struct, frozen=True, tag_field="kind", tag="product", omit_defaults=True):
@@ -51,6 +61,10 @@ class StockLevel(msgspec.Struct, frozen=True, tag_field="kind", tag="stock_level
 
     key_field: ClassVar[str] = "code"
 
+    def __post_init__(self) -> None:
+        """Decimals plain. Raises ValueError for what cannot be."""
+        _in_plain(self, "on_hand")
+
 
 class Price(msgspec.Struct, frozen=True, tag_field="kind", tag="price", omit_defaults=True):
     """A selling price; `sale_price` holds between the dates, which are local to the storefront.
@@ -67,6 +81,10 @@ class Price(msgspec.Struct, frozen=True, tag_field="kind", tag="price", omit_def
 
     key_field: ClassVar[str] = "code"
 
+    def __post_init__(self) -> None:
+        """Decimals plain. Raises ValueError for what cannot be."""
+        _in_plain(self, "list_price", "sale_price")
+
 
 class Cost(msgspec.Struct, frozen=True, tag_field="kind", tag="cost", omit_defaults=True):
     """A purchase price. Never shown, never a selling price (DESIGN §5.14)."""
@@ -76,6 +94,10 @@ class Cost(msgspec.Struct, frozen=True, tag_field="kind", tag="cost", omit_defau
     currency: Currency
 
     key_field: ClassVar[str] = "code"
+
+    def __post_init__(self) -> None:
+        """Decimals plain. Raises ValueError for what cannot be."""
+        _in_plain(self, "cost")
 
 
 class SaleLine(msgspec.Struct, frozen=True, tag_field="kind", tag="sale_line", omit_defaults=True):
@@ -95,6 +117,11 @@ class SaleLine(msgspec.Struct, frozen=True, tag_field="kind", tag="sale_line", o
 
     key_field: ClassVar[str] = "id"
 
+    def __post_init__(self) -> None:
+        """Decimals plain, times in UTC. Raises ValueError for what cannot be."""
+        _in_plain(self, "quantity", "unit_price", "list_price")
+        _in_utc(self, "at")
+
 
 class Scan(msgspec.Struct, frozen=True, tag_field="kind", tag="scan", omit_defaults=True):
     """One scanned symbol; `id` is random, drawn when the scan was captured."""
@@ -106,6 +133,10 @@ class Scan(msgspec.Struct, frozen=True, tag_field="kind", tag="scan", omit_defau
     symbology: str | None = None
 
     key_field: ClassVar[str] = "id"
+
+    def __post_init__(self) -> None:
+        """Times in UTC. Raises ValueError for naive ones."""
+        _in_utc(self, "at")
 
 
 Record = Product | StockLevel | Price | Cost | SaleLine | Scan
@@ -140,3 +171,44 @@ def fields_of(record: Record) -> dict[str, object]:
     built: dict[str, object] = msgspec.to_builtins(record)
     del built["kind"], built[record.key_field]
     return built
+
+
+_PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def plain(value: Decimal) -> Decimal:
+    """The same value in plain notation, as short as DECIMAL_CHARS_MAX asks.
+
+    Raises ValueError for NaN, Infinity, and what needs more characters or is closer to zero than a millionth.
+    """
+    text = str(value)
+    if len(text) <= DECIMAL_CHARS_MAX and _PLAIN.fullmatch(text):
+        return value
+    if not value.is_finite():
+        raise ValueError(f"{text} is not a number that can be stored")
+    if not value:
+        return Decimal(0)
+    # Judged before it is written out: 1E+999999 would take a million digits.
+    if not -6 <= value.adjusted() < DECIMAL_CHARS_MAX:
+        raise ValueError(f"{text[:40]} is too large or too close to zero to be stored exactly")
+    text = format(value, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    if len(text) > DECIMAL_CHARS_MAX:
+        raise ValueError(f"{text[:40]} has more than {DECIMAL_CHARS_MAX} characters")
+    return Decimal(text)
+
+
+def _in_plain(record: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and (kept := plain(value)) is not value:
+            msgspec.structs.force_setattr(record, name, kept)
+
+
+def _in_utc(record: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        at: datetime = getattr(record, name)
+        if at.tzinfo is None:
+            raise ValueError(f"the time {name.rstrip('_')} has no time zone")
+        if at.tzinfo is not UTC:
+            msgspec.structs.force_setattr(record, name, at.astimezone(UTC))

@@ -124,6 +124,14 @@ class NonceMemory:
         self._seen[signed.key_id, signed.nonce] = at
 
 
+def claimed_key_id(headers: Mapping[str, str], tag: str) -> str:
+    """The key id a message names, not yet verified: only good for looking the key up.
+
+    Raises ProtocolError `signature_missing` or `signature_invalid`.
+    """
+    return str(_parameters(headers, tag)["keyid"])
+
+
 def digest_header(body: bytes) -> str:
     """The Content-Digest value of these bytes (RFC 9530, sha-256)."""
     return str(ContentDigest.create(body))

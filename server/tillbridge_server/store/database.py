@@ -7,6 +7,7 @@ batches cheap. PostgreSQL runs the same functions on a small thread pool; serial
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 P = ParamSpec("P")
@@ -104,33 +105,33 @@ class Store:
                 for call, future in live:
                     try:
                         with conn.begin_nested():
-                            done.append((future, call(conn), None))
-                    except Exception as error:  # noqa: BLE001 - belongs to the caller, goes to its future
+                            result = call(conn)
+                        done.append((future, result, None))
+                    except Exception as error:  # belongs to its caller: goes to the future
                         done.append((future, None, error))
-        except BaseException as error:  # noqa: BLE001 - nothing was committed: every caller must know
-            done = [(future, None, error) for _, future in live]
-        for future, result, error in done:
-            if error is None:
+        except BaseException as failure:  # nothing was committed: every caller must know
+            done = [(future, None, failure) for _, future in live]
+        for future, result, problem in done:
+            if problem is None:
                 future.set_result(result)
             else:
-                future.set_exception(error)
+                future.set_exception(problem)
 
     def _retrying(self, call: Callable[[sa.Connection], R]) -> R:
-        for attempt in range(RETRIES_MAX):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with self.engine.begin() as conn:
                     return call(conn)
-            except (OperationalError, DBAPIError) as error:
-                code = getattr(error.orig, "sqlstate", None)
-                if code not in ("40001", "40P01") or attempt == RETRIES_MAX - 1:
+            except DBAPIError as error:
+                # 40001 serialization failure, 40P01 deadlock (PostgreSQL manual, appendix A)
+                if getattr(error.orig, "sqlstate", None) not in ("40001", "40P01") or attempt >= RETRIES_MAX:
                     raise
-        raise AssertionError("unreachable")
 
 
 def backup_sqlite(conn: sa.Connection, target: Path) -> None:
     """Copy a live SQLite database with its backup API; a plain file copy could be torn."""
-    import sqlite3
-
     raw = conn.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
     with sqlite3.connect(target) as copy:

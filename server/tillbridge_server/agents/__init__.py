@@ -1,0 +1,1 @@
+"""What agents talk to: their endpoints, the inbox, enrollment, the fleet and the mailbox."""
