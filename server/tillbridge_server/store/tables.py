@@ -269,6 +269,22 @@ hold_item = Table(
     Column("verdict", String),  # null | approved | rejected
     Index("hold_item_variant", "storefront", "variant_id"),
 )
+breaker_tally = Table(
+    "breaker_tally", metadata,  # what one file has changed so far, so that a limit counts over all its batches
+    Column("storefront", String, primary_key=True),
+    Column("breaker", String, primary_key=True),  # to_zero | price_drop | owner_missing
+    Column("cause", String, primary_key=True),  # "<location>/<feed>/<sha256 of the file>", or the kind in conflict
+    Column("passed", Integer, nullable=False),  # let go before the limit was reached
+    Column("holds", Integer, nullable=False),  # how many holds this cause has made
+    Column("hold_id", String),  # the open one, which is extended rather than doubled
+    Column("since", InstantType, nullable=False),
+)
+rules_seen = Table(
+    "rules_seen", metadata,  # the rules all offers were last decided with; other rules make everything dirty
+    Column("storefront", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("seen_at", InstantType, nullable=False),
+)
 dead_letter = Table(
     "dead_letter", metadata,
     Column("id", String, primary_key=True),
