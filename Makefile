@@ -1,7 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 # Each target is one step; CONTRIBUTING.md spells every one out for machines without make (Windows).
 
-
 PYTHON ?= python3
 WORKERS ?= 2
 SEEDS ?= 1000

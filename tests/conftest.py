@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import random
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,18 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
 
 
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say a measured fact; it is printed at the end of the run, whatever worker measured it."""
+    return lambda fact: request.node.user_properties.append(("measured", fact))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A browser test that could not run fails where TILLBRIDGE_REQUIRE_BROWSER is set (.ci/run)."""
-    report: pytest.TestReport = yield  # type: ignore[misc,assignment]
+    report = yield
     if report.skipped and item.get_closest_marker("browser") and os.environ.get("TILLBRIDGE_REQUIRE_BROWSER"):
         report.outcome = "failed"
         report.longrepr = f"NOT RUN counts as a failure here: {call.excinfo.value if call.excinfo else 'skipped'}"
@@ -47,7 +56,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Every test that could not run is named with its reason, never hidden in a count."""
+    """What was measured, and every test that could not run with its reason, never hidden in a count."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, fact in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {fact}")
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
