@@ -1,0 +1,1 @@
+"""The dashboard room: what people at head office see and decide in a browser."""

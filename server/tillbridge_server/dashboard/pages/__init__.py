@@ -1,0 +1,1 @@
+"""One file per screen: read, choose the words, render; no SQL and no rules here."""
