@@ -1,0 +1,62 @@
+"""The `reader` table of a feed whose format is delimited; sample.toml beside it explains every key."""
+
+import codecs
+from typing import Annotated
+
+import msgspec
+
+
+class DelimitedConfig(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag="delimited", kw_only=True
+):
+    """How the rows of a delimited file are written."""
+
+    separator: Annotated[str, msgspec.Meta(min_length=1, max_length=8)] = ";"
+    quote: Annotated[str, msgspec.Meta(max_length=1)] = '"'
+    encodings: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("utf-8", "cp1252")
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    skip_lines: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+
+    def faults(self) -> list[tuple[str, str, str]]:
+        """What decoding by type alone cannot see: (key, message, hint) of each fault."""
+        found = []
+        if "\n" in self.separator or "\r" in self.separator:
+            found.append(("separator", "A line end cannot separate cells.", 'Use the character between cells, as ";".'))
+        if self.quote and (self.quote in self.separator or self.quote in "\r\n"):
+            found.append(("quote", "The quote mark cannot be part of the separator or a line end.",
+                          'Use quote = "" when quote marks have no meaning in this file.'))
+        found += [
+            ("encodings", f"{encoding!r} is not a known text encoding.",
+             'Known ones are for example "utf-8", "cp1252", "iso-8859-1", "cp850", "utf-16".')
+            for encoding in self.encodings if not _is_text_codec(encoding)
+        ]
+        if self.header and self.columns:
+            found.append(("columns", "Columns are named here and in the header of the file.",
+                          "Leave `columns` out, or say header = false."))
+        if not self.header and not self.columns:
+            found.append(("columns", "A file without a header needs the names of its columns.",
+                          'Name them in file order: columns = ["ArtNr", "Bestand"].'))
+        if len(set(self.columns)) != len(self.columns) or "" in self.columns:
+            found.append(("columns", "Each column needs a name of its own.", "Give every column a different name."))
+        return found
+
+
+def line_safe(encoding: str) -> bool:
+    """True when each character below 128 is that one byte and nothing else, so bytes can be cut at line ends."""
+    name = codecs.lookup(encoding).name
+    if name.startswith(("utf-7", "utf-16", "utf-32", "iso2022", "hz")):
+        return False
+    ascii_bytes = bytes(range(128))
+    try:
+        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_text_codec(encoding: str) -> bool:
+    try:
+        codecs.lookup(encoding)
+        return isinstance(b"".decode(encoding), str) and codecs.getincrementaldecoder(encoding)("strict") is not None
+    except (LookupError, ValueError, UnicodeError):
+        return False
