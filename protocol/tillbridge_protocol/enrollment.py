@@ -12,8 +12,10 @@ import unicodedata
 from typing import Annotated
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tillbridge_protocol.errors import ProtocolError
+from tillbridge_protocol.errors import UNREADABLE, ProtocolError
 from tillbridge_protocol.records import Instant, Text
 
 #: Crockford's alphabet (https://www.crockford.com/base32.html): no I, L, O, U.
@@ -36,6 +38,9 @@ class EnrollmentCode(msgspec.Struct, frozen=True):
         return "-".join(plain[i : i + 4] for i in range(0, len(plain), 4))
 
 
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
 class KeyStatement(msgspec.Struct, frozen=True):
     """What the root key signs: the server's online key, its life, and the authority of its TLS certificate.
 
@@ -43,9 +48,9 @@ class KeyStatement(msgspec.Struct, frozen=True):
     or listens on loopback only.
     """
 
-    root: str
+    root: PublicKey
     key_id: Text
-    key: str
+    key: PublicKey
     not_before: Instant
     not_after: Instant
     tls_ca: str
@@ -70,7 +75,7 @@ class EnrollRequest(msgspec.Struct, frozen=True):
     """The secret half of the code and the agent's new public key (raw Ed25519, hex)."""
 
     secret: Text
-    public_key: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    public_key: PublicKey
     host: HostFacts
 
 
@@ -81,6 +86,29 @@ class EnrollAnswer(msgspec.Struct, frozen=True, tag_field="answer", tag="enrolle
     key_id: Text
     location: Text
     server_name: str
+
+
+def sign_statement(statement: KeyStatement, root: Ed25519PrivateKey) -> Hello:
+    """The statement as bytes, signed by the root key it names."""
+    text = msgspec.json.encode(statement).decode()
+    return Hello(statement=text, signature=root.sign(text.encode()).hex())
+
+
+def open_hello(hello: Hello, *, fingerprint: str) -> KeyStatement:
+    """The statement, when the root key of this fingerprint signed these bytes; says nothing about its dates.
+
+    After enrollment the agent also compares `root` with the whole key it pinned. Raises ProtocolError
+    `signature_invalid`: not the server the code was made for.
+    """
+    try:
+        statement = msgspec.json.decode(hello.statement, type=KeyStatement)
+        root = bytes.fromhex(statement.root)
+        if fingerprint_of(root) != fingerprint:
+            raise ProtocolError("signature_invalid", "This is not the server the code was made for.")
+        Ed25519PublicKey.from_public_bytes(root).verify(bytes.fromhex(hello.signature), hello.statement.encode())
+    except (*UNREADABLE, InvalidSignature, ValueError) as error:
+        raise ProtocolError("signature_invalid", "The key statement of the server is not signed as it says.") from error
+    return statement
 
 
 def fingerprint_of(root_public_key: bytes) -> str:

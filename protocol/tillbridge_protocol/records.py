@@ -15,10 +15,9 @@ import msgspec
 
 from tillbridge_protocol.limits import DECIMAL_CHARS_MAX, KEY_CHARS_MAX
 
-#: No NUL: databases, C libraries and old systems end a text there. (`\Z`: `$` would let a newline pass.)
-NO_NUL = r"^[^\x00]*\Z"
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=NO_NUL)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+#: `\Z` in every pattern: `$` would let a newline pass.
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
 #: A decimal as it is written on the wire: plain notation, never an exponent, never NaN or Infinity.
 DecimalText = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?\Z", max_length=DECIMAL_CHARS_MAX)]

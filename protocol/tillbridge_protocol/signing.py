@@ -13,12 +13,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, InvalidSignature, algorithms
+from http_message_signatures import (
+    HTTPMessageSigner,
+    HTTPMessageVerifier,
+    HTTPSignatureKeyResolver,
+    InvalidSignature,
+    algorithms,
+)
 from http_message_signatures.digests import ContentDigest
 from http_message_signatures.exceptions import HTTPMessageSignaturesException
 
 from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.limits import CLOCK_WINDOW_S, SIGNATURE_LIFE_S
+from tillbridge_protocol.limits import CLOCK_WINDOW_S, NONCE_CHARS_MAX, SIGNATURE_LIFE_S
 from tillbridge_protocol.positions import BOOT_HEADER, POSITION_HEADER
 
 LABEL = "tb"
@@ -95,8 +101,8 @@ def verify_request(
     seen before are not in memory any more. The caller must still remember the nonce.
     """
     signed = _verify(request, body, tag, key_of, lambda created, expires: _in_window(created, expires, now, started))
-    if not signed.nonce:
-        raise ProtocolError("signature_invalid", "The signature has no nonce.")
+    if not 0 < len(signed.nonce) <= NONCE_CHARS_MAX:
+        raise ProtocolError("signature_invalid", f"The nonce has not 1 to {NONCE_CHARS_MAX} characters.")
     return signed
 
 
@@ -148,10 +154,9 @@ def _in_window(created: dt.datetime, expires: dt.datetime | None, now: dt.dateti
         raise ProtocolError("clock", "The signature of the request has expired.")
 
 
-class _Keys:
+class _Keys(HTTPSignatureKeyResolver):
     def __init__(self, private: Ed25519PrivateKey | None, public: Callable[[str], Ed25519PublicKey] | None) -> None:
         self._private, self._public = private, public
-        self.failure: ProtocolError | None = None
 
     def resolve_private_key(self, key_id: str) -> Ed25519PrivateKey | None:
         return self._private
@@ -161,7 +166,7 @@ class _Keys:
         return self._public(key_id)
 
 
-class _Verifier(HTTPMessageVerifier):  # type: ignore[misc]
+class _Verifier(HTTPMessageVerifier):
     """The library's verifier without its clock: time is judged by `_in_window`, with our `now`."""
 
     def validate_created_and_expires(self, sig_input: object, max_age: object = None) -> None:
@@ -186,7 +191,8 @@ def _verify(
     try:
         results = verifier.verify(message, expect_tag=tag, expect_label=LABEL, require_components=_COVERS[tag])
     except (InvalidSignature, HTTPMessageSignaturesException) as error:
-        raise ProtocolError("signature_invalid", f"The signature does not fit: {error or 'wrong key or changed message'}.") from error
+        reason = str(error) or "wrong key or changed message"
+        raise ProtocolError("signature_invalid", f"The signature does not fit: {reason}.") from error
     # One signature, exactly our components: `require_components` above checks "at least", this "at most".
     if len(results) != 1 or len(results[0].covered_components) != len(_COVERS[tag]) + 1:
         raise ProtocolError("signature_invalid", "The signature covers other parts than this profile asks for.")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tillbridge_protocol import signing
 from tillbridge_protocol.enrollment import EnrollRequest
-from tillbridge_protocol.errors import CODES, ProtocolError
+from tillbridge_protocol.errors import CODES, UNREADABLE, ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat
 from tillbridge_protocol.limits import CODE_LIFE_S, CODE_TRIES_MAX, POLL_WAIT_S_MAX
 from tillbridge_protocol.mailbox import Mail, Poll
@@ -151,10 +151,12 @@ class AgentApi:
         now = self.clock()
         signed = signing.verify_request(message, body, key_of=lambda one: key, now=now, started=self.started)
         self.nonces.remember(signed, now)
-        if request.headers["content-type"] != content_type:
-            raise ProtocolError("version", f"Here {content_type} is spoken, not {request.headers['content-type'][:80]}.")
-        position = read_position(request.headers[POSITION_HEADER])
-        boot = read_boot(request.headers[BOOT_HEADER])
+        # From the verified message, not the request: of a header sent twice the two may hold different ones.
+        spoken = message.headers["content-type"]
+        if spoken != content_type:
+            raise ProtocolError("version", f"Here {content_type} is spoken, not {spoken[:80]}.")
+        position = read_position(message.headers[POSITION_HEADER])
+        boot = read_boot(message.headers[BOOT_HEADER])
         return agent_id, Lane(position=position, boot=boot, created=signed.created)
 
     def _signed_request(self, request: web.Request) -> signing.Request:
@@ -225,7 +227,7 @@ def _apply_batch(conn: Any, agent_id: str, body: bytes, lane: Lane, *, backs_up:
 def _decode(body: bytes, wanted: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=wanted)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ProtocolError("malformed", f"The body does not decode: {error}.") from error
 
 
