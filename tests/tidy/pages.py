@@ -7,6 +7,7 @@ from types import ModuleType
 
 import click
 import msgspec
+from msgspec import inspect
 from tests.tidy.tree import Module
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -41,12 +42,15 @@ def verbs(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 def config_keys(module: ModuleType) -> dict[str, str]:
-    """{key as written in the file: struct it belongs to} of every struct of a config module."""
+    """{key as written in the file: struct it belongs to} of the files a config module reads.
+
+    Starts from its strict structs (they forbid unknown fields) and follows every struct inside them.
+    """
     found: dict[str, str] = {}
-    for name, value in vars(module).items():
-        if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__:
-            for key in value.__struct_encode_fields__:
-                found.setdefault(key, name)
+    for value in vars(module).values():
+        is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
+        if is_struct and value.__struct_config__.forbid_unknown_fields:
+            _collect_keys(inspect.type_info(value), found, set())
     return found
 
 
@@ -120,6 +124,22 @@ def _bad_command(words: list[str], targets: set[str], programs: dict[str, set[st
         if not any(verb == rest[0] or verb == " ".join(rest[:2]) for verb in known):
             return f"{program} has no verb {rest[0]}."
     return ""
+
+
+def _collect_keys(info: object, found: dict[str, str], seen: set[str]) -> None:
+    if isinstance(info, inspect.StructType):
+        if info.cls.__name__ in seen:
+            return
+        seen.add(info.cls.__name__)
+        if info.tag_field:
+            found.setdefault(info.tag_field, info.cls.__name__)
+        for field in info.fields:
+            found.setdefault(field.encode_name, info.cls.__name__)
+    for inner in getattr(info, "__struct_fields__", ()):
+        value = getattr(info, inner)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, inspect.Type | inspect.Field):
+                _collect_keys(part, found, seen)
 
 
 def _add_code(found: dict[str, int], value: ast.expr | None) -> None:

@@ -39,6 +39,8 @@ def test_every_verb_is_on_the_page(room: str) -> None:
 def test_every_config_key_is_on_a_page(room: str) -> None:
     """An admin finds every key of the configuration file in a README of its room."""
     found = pages.config_keys(importlib.import_module(f"{PROGRAMS[room]}.config"))
+    if room == "server":
+        del found["path"]  # filled in by load_config, refused in the file
     assert found
     obeyed(pages.missing("config key", found, _code(_pages(room)), f"{room}/README.md"))
 

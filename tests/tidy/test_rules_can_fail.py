@@ -166,8 +166,11 @@ def test_verbs_and_keys() -> None:
     assert list(pages.missing("config key", ["poll"], pages.code_of("`poll_s`"), "README.md"))
 
     config = types.ModuleType("config")
-    config.Source = msgspec.defstruct("Source", [("poll_s", float)], module="config")  # type: ignore[attr-defined]
-    assert pages.config_keys(config) == {"poll_s": "Source"}
+    source = msgspec.defstruct("Source", [("poll_s", float)], tag="folder")
+    feed = msgspec.defstruct("Feed", [("source", source | None), ("name", str)])
+    file = [("feeds", tuple[feed, ...]), ("owners", dict[str, tuple[str, ...]])]  # type: ignore[valid-type]
+    config.File = msgspec.defstruct("File", file, forbid_unknown_fields=True)  # type: ignore[attr-defined]
+    assert set(pages.config_keys(config)) == {"feeds", "owners", "source", "name", "type", "poll_s"}
 
 
 def test_codes() -> None:
