@@ -45,6 +45,7 @@ BAD_MODULES = {
         (CORE, "import datetime as dt\nat = dt.datetime.now(dt.UTC)\n", "calls dt.datetime.now()"),
         (CORE, "text = open('x').read()\n", "calls open()"),
         (PROTOCOL, "import secrets\n", "imports secrets"),
+        (CORE, "from random import Random\nrng = Random(1)\n", "calls Random()"),
         (PROTOCOL, "key = Ed25519PrivateKey.generate()\n", "calls Ed25519PrivateKey.generate()"),
         ("agent/tillbridge_agent/readers/delimited/reader.py", "import io\nio.open('x')\n", "calls io.open()"),
         ("agent/tillbridge_agent/devices/scanner.py", "import serial\n", "imports serial"),
