@@ -178,9 +178,10 @@ def _public(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.A
             yield node
             if isinstance(node, ast.ClassDef):
                 for inner in node.body:
-                    if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not inner.name.startswith("_"):
-                        if not _is_named_field(inner):
-                            yield inner
+                    if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) or inner.name.startswith("_"):
+                        continue
+                    if not _is_named_field(inner):
+                        yield inner
 
 
 def _is_named_field(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
