@@ -1,0 +1,217 @@
+"""The demo's state folder: what lies where, and the two configuration files; kept from run to run."""
+
+import json
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTLE_S = 0.5
+LOCATION = "demo-store"
+STOCK_FEED = "stock"
+SALES_FEED = "sales"
+CURRENCY = "CHF"
+ZONE = "Europe/Zurich"
+
+_SERVER_TOML = """\
+name = "Fennel & Forge"
+stage = "live"
+listen = "127.0.0.1:{port}"
+public_url = "http://127.0.0.1:{port}"
+time_zone = "{zone}"
+demo = true
+
+[[storefronts]]
+id = "window"
+title = "Fennel & Forge shop window"
+connector = "shop_window"
+pool = ["*"]
+currency = "{currency}"
+time_zone = "{zone}"
+activate = "auto"
+
+[backup]
+folder = "backups"
+at = "02:30"
+"""
+
+_AGENT_TOML = """\
+state = "state"
+server = "http://127.0.0.1:{port}"
+allowed_roots = ["../till"]
+
+# The till rewrites BESTAND.CSV in place, slowly; everything it holds is in each export.
+[[feeds]]
+name = "{stock}"
+numbering = "pos"
+absence = "zero"
+
+[feeds.source]
+type = "folder"
+path = "../till/export"
+pattern = "BESTAND*.CSV"
+style = "replace"
+settle_s = {settle}
+poll_s = 0.1
+
+[feeds.reader]
+format = "delimited"
+separator = ";"
+quote = "\\""
+encodings = ["utf-8", "cp1252"]
+header = true
+
+[feeds.mapping]
+key = ["ArtNr"]
+decimal = ","
+none = [""]
+currency = "{currency}"
+time_zone = "{zone}"
+
+[feeds.mapping.stock_level]
+on_hand = "Bestand"
+
+[feeds.mapping.price]
+list_price = "VK"
+sale_price = "Aktion"
+
+[feeds.mapping.product]
+title = "Bezeichnung"
+gtin = "EAN"
+department = "Warengruppe"
+
+# The journal only grows; lines taken back at the till carry Storno = 1.
+[[feeds]]
+name = "{sales}"
+numbering = "pos"
+absence = "nothing"
+
+[feeds.source]
+type = "folder"
+path = "../till/export"
+pattern = "JOURNAL*.CSV"
+style = "journal"
+settle_s = 0.1
+poll_s = 0.1
+
+[feeds.reader]
+format = "delimited"
+separator = ";"
+quote = "\\""
+encodings = ["utf-8", "cp1252"]
+header = true
+
+[feeds.mapping]
+key = ["Kasse", "Datum", "Bon", "Zeile"]
+code = "ArtNr"
+decimal = ","
+currency = "{currency}"
+time_zone = "{zone}"
+skip_when = [{{ column = "Storno", is = ["1"] }}]
+
+[feeds.mapping.sale_line]
+quantity = "Menge"
+unit_price = "Preis"
+till = "Kasse"
+receipt = "Bon"
+at = {{ column = "Zeit", format = "%d.%m.%Y %H:%M:%S" }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Paths below the state folder, all absolute."""
+
+    root: Path
+
+    @property
+    def server_toml(self) -> Path:
+        """The server's configuration; its database and keys lie beside it."""
+        return self.root / "server" / "server.toml"
+
+    @property
+    def agent_toml(self) -> Path:
+        """The agent's configuration."""
+        return self.root / "agent" / "agent.toml"
+
+    @property
+    def export(self) -> Path:
+        """The till's export folder."""
+        return self.root / "till" / "export"
+
+    @property
+    def stop_file(self) -> Path:
+        """Ends the selling."""
+        return self.root / "till" / "stop"
+
+    @property
+    def truth(self) -> Path:
+        """What the simulator holds to be true."""
+        return self.root / "truth.json"
+
+    @property
+    def notes(self) -> Path:
+        """What the demo itself remembers between runs."""
+        return self.root / "demo.json"
+
+    def log(self, name: str) -> Path:
+        """The log of one child."""
+        return self.root / f"{name}.log"
+
+
+@dataclass(slots=True)
+class Notes:
+    """Kept in demo.json: the port and how far the first run came."""
+
+    port: int
+    enrolled: bool = False
+
+
+def command(name: str) -> str:
+    """The path of one of our programs, installed beside this Python. Raises FileNotFoundError."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed beside {sys.executable}; run `make setup`.")
+    return found
+
+
+def load_notes(place: Place) -> Notes:
+    """The kept notes, with a port that is free now; another one if the kept one is taken."""
+    try:
+        kept = Notes(**json.loads(place.notes.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        kept = Notes(port=0)
+    return Notes(port=_free_port(kept.port), enrolled=kept.enrolled)
+
+
+def save_notes(place: Place, notes: Notes) -> None:
+    """Writes the notes in one step."""
+    place.root.mkdir(parents=True, exist_ok=True)
+    fresh = place.notes.with_suffix(".new")
+    fresh.write_text(json.dumps({"port": notes.port, "enrolled": notes.enrolled}), encoding="utf-8")
+    fresh.replace(place.notes)
+
+
+def write_configuration(place: Place, port: int) -> None:
+    """Writes both files anew, so that a changed demo or port needs no hand work."""
+    words = {
+        "port": port, "currency": CURRENCY, "zone": ZONE, "stock": STOCK_FEED, "sales": SALES_FEED, "settle": SETTLE_S,
+    }
+    for path, text in ((place.server_toml, _SERVER_TOML), (place.agent_toml, _AGENT_TOML)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**words), encoding="utf-8")
+    place.export.mkdir(parents=True, exist_ok=True)
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            # Without this a port that has just been used looks taken for a minute.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("There is no free port on 127.0.0.1.")
