@@ -24,6 +24,20 @@ class Reader(Protocol):
     #: The raw text before the first row (byte order mark, skipped lines, header), complete once `columns` is known.
     preamble: str
 
+    @property
+    def pending(self) -> str:
+        """The text taken in that is not yet a complete row."""
+        ...
+
+    @property
+    def line(self) -> int:
+        """The line on which the next row begins."""
+        ...
+
+    def row(self, line: int, data: bytes) -> Row:
+        """One raw row by itself, as block compare cuts them out; `line` is the first one it stands on."""
+        ...
+
     def feed(self, data: bytes) -> Iterator[Row | Problem]:
         """The rows that are complete with these further bytes."""
         ...

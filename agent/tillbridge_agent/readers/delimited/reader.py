@@ -60,6 +60,27 @@ class DelimitedReader:
             self.cut_off = self._line - len(self._open)
             self._open = []
 
+    @property
+    def pending(self) -> str:
+        """The text taken in that is not yet a complete row."""
+        return "".join(self._open) + self._rest
+
+    @property
+    def line(self) -> int:
+        """The line on which the next row begins."""
+        return self._line - len(self._open)
+
+    def row(self, line: int, data: bytes) -> Row:
+        """One raw row by itself, as block compare cuts them out; `line` is the first one it stands on."""
+        text = data.decode(self.encoding).removesuffix("\n").removesuffix("\r")
+        if self._quote and (text.startswith(self._quote) or self._separator + self._quote in text):
+            cells: list[str] = []
+            value = split_quoted(text, self._separator, self._quote, cells)
+            if value is not None:
+                cells.append("".join(value))
+            return Row(line, text, tuple(cells))
+        return Row(line, text, tuple(text.split(self._separator)))
+
     def _decode(self, data: bytes, *, final: bool) -> str:
         try:
             text = self._decoder.decode(data, final)
