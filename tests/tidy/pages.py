@@ -12,10 +12,6 @@ from tests.tidy.tree import Module
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
-#: Names whose calls carry a code as their first argument or as `code=`.
-_CODE_CARRIERS = {
-    "Reason", "Problem", "ProtocolError", "Refused", "TryLater", "ReadError", "MappingError", "Finding", "DeadNote",
-}
 #: Module-level tables whose keys are codes.
 _CODE_TABLES = re.compile(r"^_?(?:[A-Z_]*_)?(CODES|REASONS|HINTS)$")
 
@@ -54,17 +50,33 @@ def config_keys(module: ModuleType) -> dict[str, str]:
     return found
 
 
-def codes(module: Module) -> dict[str, int]:
+def carriers(modules: Iterable[Module]) -> dict[str, int]:
+    """{name: place} of every class or function that takes an argument named `code`, and its place (self left out)."""
+    found: dict[str, int] = {}
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                names = _constructor_names(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "__init__":
+                names = [argument.arg for argument in node.args.args if argument.arg != "self"]
+            else:
+                continue
+            if "code" in names:
+                found[node.name] = names.index("code")
+    return found
+
+
+def codes(module: Module, carrying: dict[str, int]) -> dict[str, int]:
     """{code: line} of every error, reason or problem code a module can give."""
     found: dict[str, int] = {}
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-            if name in _CODE_CARRIERS and node.args:
-                given.append(node.args[0])
+            given += node.args[carrying[name] : carrying[name] + 1] if name in carrying else []
             for value in given:
-                _add_code(found, value)
+                for text in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+                    _add_code(found, text)
         elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and _CODE_TABLES.match(target.id):
@@ -124,6 +136,14 @@ def _bad_command(words: list[str], targets: set[str], programs: dict[str, set[st
         if not any(verb == rest[0] or verb == " ".join(rest[:2]) for verb in known):
             return f"{program} has no verb {rest[0]}."
     return ""
+
+
+def _constructor_names(node: ast.ClassDef) -> list[str]:
+    for inner in node.body:
+        if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
+            return [argument.arg for argument in inner.args.args[1:]]
+    targets = [inner.target for inner in node.body if isinstance(inner, ast.AnnAssign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _collect_keys(info: object, found: dict[str, str], seen: set[str]) -> None:

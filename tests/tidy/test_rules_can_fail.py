@@ -175,12 +175,21 @@ def test_verbs_and_keys() -> None:
 
 
 def test_codes() -> None:
-    """Codes are found as first argument, as `code=` and as keys of a table; sentences are not codes."""
+    """Codes are found at their place, as `code=`, and as keys of a table; sentences are not codes."""
     text = (
         'Reason("rows_lost", "Rows are gone.")\nmake(code="empty")\nCODES = {"too_large": 413}\n'
         'Reason("Rows are gone.")\nmake("not_one")\n_REASONS: dict[str, str] = {"busy": ""}\n'
+        'fault(7, "late" if x else "early")\n'
+        "class Reason(Exception):\n    def __init__(self, code, message): ...\n"
+        "def fault(line, code): ...\n"
+        "class Note:\n    index: int\n    code: str\n"
     )
-    assert pages.codes(Module.of(CORE, text)) == {"rows_lost": 1, "empty": 2, "too_large": 3, "busy": 6}
+    module = Module.of(CORE, text)
+    carrying = pages.carriers([module])
+    assert carrying == {"Reason": 0, "fault": 1, "Note": 1}
+    assert pages.codes(module, carrying) == {
+        "rows_lost": 1, "empty": 2, "too_large": 3, "busy": 6, "late": 7, "early": 7
+    }
 
 
 @pytest.mark.parametrize(
