@@ -1,0 +1,120 @@
+"""Full states: a cursor over the kept copy of a feed, part by part, never a million outbox rows.
+
+The cursor lives in memory and pins the copy it reads. After a restart the full state begins again from its
+first part over the newest copy; the server throws the half shadow set away.
+"""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tillbridge_agent.core.delta import key_hash
+from tillbridge_agent.core.rows import Mapped
+from tillbridge_agent.store import captures
+from tillbridge_agent.store.captures import Known, as_of_change
+from tillbridge_agent.store.database import SQL, AgentStore
+from tillbridge_agent.store.outbox import Part
+from tillbridge_protocol.changes import Change, Source, encode_change
+from tillbridge_protocol.limits import BATCH_BYTES_MAX, BATCH_CHANGES_MAX
+from tillbridge_protocol.records import STATE_KINDS, AsOf, key_of, kind_of
+
+#: Opens the rows of a feed's kept copy under its current mapping.
+OpenRows = Callable[[Known, Path], Iterator[Mapped]]
+
+
+@dataclass
+class _Cursor:
+    feed: str
+    full_id: str
+    sha256: str
+    rows: Iterator[bytes]
+    number: int = 0
+    ahead: list[bytes] = field(default_factory=list)
+
+
+class FullStates:
+    """Cuts full states into parts; at most one is under way."""
+
+    def __init__(self, store: AgentStore, copies: Path, open_rows: OpenRows) -> None:
+        self._store, self._copies, self._open_rows = store, copies, open_rows
+        self._cursor: _Cursor | None = None
+
+    def sending(self, feed: str) -> bool:
+        """True while parts of this feed's full state are under way."""
+        return self._cursor is not None and self._cursor.feed == feed
+
+    def pinned(self) -> set[str]:
+        """Copies that must stay because a cursor reads them."""
+        return {self._cursor.sha256} if self._cursor else set()
+
+    def restart(self) -> None:
+        """Forget the cursor: a new epoch, or a feed whose mapping changed."""
+        self._cursor = None
+
+    def finished(self, feed: str) -> None:
+        """The last part of this feed is frozen."""
+        assert self.sending(feed)
+        self._cursor = None
+
+    async def next_part(self) -> Part | None:
+        """The next part of the full state that is due, or None when none is."""
+        if self._cursor is None:
+            self._cursor = await self._open_next()
+            if self._cursor is None:
+                return None
+        cursor = self._cursor
+        changes, last = await asyncio.to_thread(_cut, cursor)
+        part = Part(cursor.feed, cursor.full_id, cursor.number, changes, last)
+        cursor.number += 1
+        return part
+
+    async def _open_next(self) -> _Cursor | None:
+        known, kept, conflicts, as_of = await self._store.run(_due)
+        if known is None:
+            return None
+        rows = self._open_rows(known, self._copies / known.sha256)
+        return _Cursor(known.feed, secrets.token_hex(8), known.sha256, _encoded(known, rows, kept, conflicts, as_of))
+
+
+def _due(conn: sqlite3.Connection) -> tuple[Known | None, list[bytes], frozenset[bytes], AsOf | None]:
+    row = conn.execute(SQL["feed_full_next"]).fetchone()
+    if row is None:
+        return None, [], frozenset(), None
+    known = captures.known(conn, row["name"])
+    as_of = captures.as_of(row)
+    return known, captures.kept_changes(conn, row["name"]), captures.conflicts(conn, row["name"]), as_of
+
+
+def _encoded(
+    known: Known, rows: Iterator[Mapped], kept: list[bytes], conflicts: frozenset[bytes], as_of: AsOf | None,
+) -> Iterator[bytes]:
+    """Every believed record of the copy as a change; then the values kept for rows that cannot be believed."""
+    for mapped in rows:
+        if mapped.key is None or mapped.filtered or (conflicts and key_hash(mapped.key) in conflicts):
+            continue
+        source = Source(
+            file=known.file, sha256=known.sha256, line=mapped.row.line, text=mapped.row.text,
+            captured_at=as_of.to if as_of else None,
+        )
+        for record in mapped.records:
+            kind = kind_of(record)
+            if kind in STATE_KINDS:
+                stamped = as_of_change(record, as_of) if as_of else record
+                yield encode_change(Change(known.feed, kind, key_of(record), "put", stamped, source))
+    yield from kept
+
+
+def _cut(cursor: _Cursor) -> tuple[list[bytes], bool]:
+    """Up to one batch of changes, and whether nothing follows them."""
+    changes, size = cursor.ahead, sum(map(len, cursor.ahead))
+    cursor.ahead = []
+    for change in cursor.rows:
+        if len(changes) >= BATCH_CHANGES_MAX or size + len(change) > BATCH_BYTES_MAX:
+            cursor.ahead = [change]
+            return changes, False
+        changes.append(change)
+        size += len(change)
+    return changes, True

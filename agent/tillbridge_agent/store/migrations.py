@@ -1,0 +1,64 @@
+"""The schema of the agent's database as numbered steps; imported only when a step is due.
+
+sqlite-utils applies each step in a transaction and leaves a failed one pending. The database is copied
+beside itself before the first step (DESIGN §5.24).
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("tillbridge-agent")
+#: Kept in PRAGMA user_version, so that a start with nothing due needs no import of this module.
+STEPS = 1
+
+
+@migrations()
+def m001_first(db: Database) -> None:
+    """Outbox, snapshot, holds, quarantine."""
+    for statement in _FIRST.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_FIRST = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE counter (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE feed (
+  name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, config TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL,
+  encoding TEXT NOT NULL, columns TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL, accepted_at TEXT NOT NULL, as_of_from TEXT, as_of_to TEXT, as_of_kind TEXT,
+  full INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE snapshot (feed TEXT, key BLOB, row BLOB, n INTEGER NOT NULL, PRIMARY KEY (feed, key, row)) WITHOUT ROWID;
+CREATE TABLE snapshot_staged (
+  feed TEXT, key BLOB, row BLOB, n INTEGER NOT NULL, PRIMARY KEY (feed, key, row)
+) WITHOUT ROWID;
+CREATE TABLE kept (
+  feed TEXT, kind TEXT, key TEXT, change BLOB NOT NULL, PRIMARY KEY (feed, kind, key)
+) WITHOUT ROWID;
+CREATE TABLE change (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, feed TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
+  event INTEGER NOT NULL, body BLOB NOT NULL, captured_at TEXT NOT NULL
+);
+CREATE UNIQUE INDEX change_state ON change (feed, kind, key) WHERE event = 0;
+CREATE TABLE batch (
+  epoch TEXT NOT NULL, seq INTEGER NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL, changes INTEGER NOT NULL,
+  events INTEGER NOT NULL, frozen_at TEXT NOT NULL, full_feed TEXT, full_last INTEGER NOT NULL,
+  acked INTEGER NOT NULL, UNIQUE (epoch, seq)
+);
+CREATE TABLE journal (
+  feed TEXT, file TEXT, position INTEGER NOT NULL, prefix TEXT NOT NULL, line INTEGER NOT NULL,
+  columns TEXT NOT NULL, encoding TEXT NOT NULL, looked_at TEXT NOT NULL, PRIMARY KEY (feed, file)
+) WITHOUT ROWID;
+CREATE TABLE hold (
+  id TEXT PRIMARY KEY, feed TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, mtime_ns INTEGER NOT NULL,
+  since TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL, affected INTEGER NOT NULL,
+  sample TEXT NOT NULL, state TEXT NOT NULL, decided_at TEXT, decided_by TEXT, why TEXT
+) WITHOUT ROWID;
+CREATE INDEX hold_content ON hold (feed, sha256);
+CREATE TABLE quarantine (
+  id TEXT PRIMARY KEY, feed TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, since TEXT NOT NULL,
+  code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL, line INTEGER NOT NULL, column TEXT NOT NULL,
+  text TEXT NOT NULL, whole_file INTEGER NOT NULL, state TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX quarantine_content ON quarantine (feed, sha256);
+"""

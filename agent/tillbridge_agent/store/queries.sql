@@ -1,0 +1,146 @@
+-- Every hot-path statement of the agent by name; the schema is in migrations.py.
+
+-- meta_get --
+SELECT value FROM meta WHERE name = ?
+-- meta_put --
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+-- count --
+INSERT INTO counter (name, n) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n
+-- counters --
+SELECT name, n FROM counter ORDER BY name
+
+-- feed_get --
+SELECT * FROM feed WHERE name = ?
+-- feed_all --
+SELECT * FROM feed ORDER BY name
+-- feed_accept --
+INSERT INTO feed (name, fingerprint, config, file, sha256, encoding, columns, rows, bytes, mtime_ns, accepted_at,
+                  as_of_from, as_of_to, as_of_kind, full)
+VALUES (:name, :fingerprint, :config, :file, :sha256, :encoding, :columns, :rows, :bytes, :mtime_ns, :accepted_at,
+        :as_of_from, :as_of_to, :as_of_kind, :full)
+ON CONFLICT (name) DO UPDATE SET
+  fingerprint = excluded.fingerprint, config = excluded.config, file = excluded.file, sha256 = excluded.sha256,
+  encoding = excluded.encoding, columns = excluded.columns, rows = excluded.rows, bytes = excluded.bytes,
+  mtime_ns = excluded.mtime_ns, accepted_at = excluded.accepted_at, as_of_from = excluded.as_of_from,
+  as_of_to = excluded.as_of_to, as_of_kind = excluded.as_of_kind, full = max(feed.full, excluded.full)
+-- feed_full_all --
+UPDATE feed SET full = 1
+-- feed_full_done --
+UPDATE feed SET full = 0 WHERE name = ?
+-- feed_full_next --
+SELECT * FROM feed WHERE full = 1 ORDER BY rows, name LIMIT 1
+
+-- snapshot_rows --
+SELECT row, n FROM snapshot WHERE feed = ? AND key = ?
+-- snapshot_add --
+INSERT INTO snapshot (feed, key, row, n) VALUES (?, ?, ?, ?)
+ON CONFLICT (feed, key, row) DO UPDATE SET n = n + excluded.n
+-- snapshot_trim --
+DELETE FROM snapshot WHERE feed = ? AND key = ? AND row = ? AND n <= 0
+-- snapshot_clear --
+DELETE FROM snapshot WHERE feed = ?
+-- snapshot_conflicts --
+SELECT key FROM snapshot WHERE feed = ? GROUP BY key HAVING count(*) > 1
+-- staged_clear --
+DELETE FROM snapshot_staged WHERE feed = ?
+-- staged_add --
+INSERT INTO snapshot_staged (feed, key, row, n) VALUES (?, ?, ?, 1)
+ON CONFLICT (feed, key, row) DO UPDATE SET n = n + 1
+-- staged_swap --
+INSERT INTO snapshot (feed, key, row, n) SELECT feed, key, row, n FROM snapshot_staged WHERE feed = ?
+
+-- kept_get --
+SELECT change FROM kept WHERE feed = ? AND kind = ? AND key = ?
+-- kept_put --
+INSERT INTO kept (feed, kind, key, change) VALUES (?, ?, ?, ?)
+ON CONFLICT (feed, kind, key) DO UPDATE SET change = excluded.change
+-- kept_drop --
+DELETE FROM kept WHERE feed = ? AND kind = ? AND key = ?
+-- kept_all --
+SELECT change FROM kept WHERE feed = ? ORDER BY kind, key
+
+-- change_put --
+INSERT INTO change (feed, kind, key, event, body, captured_at) VALUES (?, ?, ?, 0, ?, ?)
+ON CONFLICT (feed, kind, key) WHERE event = 0 DO UPDATE SET body = excluded.body, captured_at = excluded.captured_at
+-- event_put --
+INSERT INTO change (feed, kind, key, event, body, captured_at) VALUES (?, ?, ?, 1, ?, ?)
+-- change_drop_state --
+DELETE FROM change WHERE event = 0 AND feed = ?
+-- change_drop_all_states --
+DELETE FROM change WHERE event = 0
+-- change_next_states --
+SELECT id, feed, event, body FROM change
+WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full = 1) ORDER BY id LIMIT ?
+-- change_next_events --
+SELECT id, feed, event, body FROM change WHERE event = 1 ORDER BY id LIMIT ?
+-- change_delete --
+DELETE FROM change WHERE id = ?
+-- change_left --
+SELECT 1 FROM change WHERE event = 0 AND feed = ? LIMIT 1
+-- change_stats --
+SELECT event, count(*) AS n, coalesce(sum(length(body)), 0) AS bytes, min(captured_at) AS oldest_at
+FROM change GROUP BY event
+
+-- batch_in_flight --
+SELECT * FROM batch WHERE acked = 0 ORDER BY seq LIMIT 1
+-- batch_put --
+INSERT INTO batch (epoch, seq, head, body, changes, events, frozen_at, full_feed, full_last, acked)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
+-- batch_ack --
+UPDATE batch SET acked = 1 WHERE epoch = ? AND seq = ?
+-- batch_prune --
+DELETE FROM batch WHERE acked = 1 AND (events = 0 OR (epoch = ? AND seq <= ?))
+-- batch_all --
+SELECT * FROM batch ORDER BY rowid
+-- batch_clear --
+DELETE FROM batch
+-- batch_stats --
+SELECT count(*) AS n, coalesce(sum(changes), 0) AS changes, coalesce(sum(events), 0) AS events,
+       coalesce(sum(length(body)), 0) AS bytes, min(frozen_at) AS oldest_at FROM batch WHERE acked = 0
+
+-- journal_get --
+SELECT * FROM journal WHERE feed = ? AND file = ?
+-- journal_put --
+INSERT INTO journal (feed, file, position, prefix, line, columns, encoding, looked_at)
+VALUES (:feed, :file, :position, :prefix, :line, :columns, :encoding, :looked_at)
+ON CONFLICT (feed, file) DO UPDATE SET position = excluded.position, prefix = excluded.prefix, line = excluded.line,
+  columns = excluded.columns, encoding = excluded.encoding, looked_at = excluded.looked_at
+
+-- hold_put --
+INSERT INTO hold (id, feed, file, sha256, mtime_ns, since, code, message, hint, affected, sample, state)
+VALUES (:id, :feed, :file, :sha256, :mtime_ns, :since, :code, :message, :hint, :affected, :sample, 'open')
+ON CONFLICT (id) DO NOTHING
+-- hold_get --
+SELECT * FROM hold WHERE id = ?
+-- hold_of_content --
+SELECT state FROM hold WHERE feed = ? AND sha256 = ? AND state IN ('open', 'rejected') LIMIT 1
+-- hold_list --
+SELECT * FROM hold WHERE state = 'open' ORDER BY id
+-- hold_decide --
+UPDATE hold SET state = ?, decided_at = ?, decided_by = ?, why = ? WHERE id = ? AND state = 'open'
+-- hold_supersede --
+UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open'
+
+-- quarantine_put --
+INSERT INTO quarantine (id, feed, file, sha256, since, code, message, hint, line, column, text, whole_file, state)
+VALUES (:id, :feed, :file, :sha256, :since, :code, :message, :hint, :line, :column, :text, :whole_file, 'open')
+ON CONFLICT (id) DO UPDATE SET message = excluded.message, state = 'open'
+-- quarantine_get --
+SELECT * FROM quarantine WHERE id = ?
+-- quarantine_of_content --
+SELECT 1 FROM quarantine WHERE feed = ? AND sha256 = ? AND whole_file = 1 AND state IN ('open', 'dropped') LIMIT 1
+-- quarantine_list --
+SELECT * FROM quarantine WHERE state = 'open' ORDER BY since DESC, id LIMIT ?
+-- quarantine_count --
+SELECT feed, count(*) AS n FROM quarantine WHERE state = 'open' GROUP BY feed
+-- quarantine_close --
+UPDATE quarantine SET state = ? WHERE id = ? AND state = 'open'
+-- quarantine_rows_gone --
+UPDATE quarantine SET state = 'gone' WHERE feed = ? AND whole_file = 0 AND state = 'open' AND sha256 <> ?
+
+-- hold_count --
+SELECT feed, count(*) AS n FROM hold WHERE state = 'open' GROUP BY feed
+-- copies_referenced --
+SELECT sha256 FROM feed WHERE sha256 <> ''
+UNION SELECT sha256 FROM hold WHERE state = 'open'
+UNION SELECT sha256 FROM quarantine WHERE whole_file = 1 AND state = 'open'

@@ -1,0 +1,113 @@
+"""What waits for a person at the agent: held files, quarantined files and rows; each kept with its reason."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tillbridge_agent.core.rows import Problem
+from tillbridge_agent.store.database import SQL
+
+QUARANTINE_LISTED_MAX = 500
+SAMPLE_MAX = 20
+#: Rows of one file kept in quarantine; beyond it the count still tells (`rows_rejected`).
+ROWS_KEPT_MAX = 200
+
+
+def hold_file(
+    conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, mtime_ns: int, since: str,
+    reason: tuple[str, str, str], affected: int, sample: Sequence[Mapping[str, str | None]],
+) -> str:
+    """Hold a believable-looking file; returns the hold's id. The same content is held once."""
+    hold_id = "h" + hashlib.sha256(f"{feed}/{sha256}/{since}".encode()).hexdigest()[:11]
+    code, message, hint = reason
+    conn.execute(SQL["hold_put"], {
+        "id": hold_id, "feed": feed, "file": file, "sha256": sha256, "mtime_ns": mtime_ns, "since": since,
+        "code": code, "message": message, "hint": hint, "affected": affected,
+        "sample": json.dumps(list(sample)[:SAMPLE_MAX]),
+    })
+    return hold_id
+
+
+def quarantine_file(
+    conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, since: str, reason: tuple[str, str, str],
+) -> str:
+    """Set an unreadable file aside; its copy is kept."""
+    code, message, hint = reason
+    return _quarantine(conn, feed, file, sha256, since, code, message, hint, 0, "", "", 1)
+
+
+def quarantine_rows(
+    conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, since: str, problems: Sequence[Problem],
+) -> None:
+    """Set the unreadable rows of an accepted file aside, the first ROWS_KEPT_MAX of them."""
+    rows = [problem for problem in problems if problem.effect == "row"]
+    for one in rows[:ROWS_KEPT_MAX]:
+        _quarantine(conn, feed, file, sha256, since, one.code, one.message, one.hint, one.line, one.column, one.text, 0)
+
+
+def _quarantine(
+    conn: sqlite3.Connection, feed: str, file: str, sha256: str, since: str, code: str, message: str, hint: str,
+    line: int, column: str, text: str, whole_file: int,
+) -> str:
+    name = f"{feed}/{sha256}/{line}/{column}/{code}"
+    quarantine_id = "q" + hashlib.sha256(name.encode()).hexdigest()[:11]
+    conn.execute(SQL["quarantine_put"], {
+        "id": quarantine_id, "feed": feed, "file": file, "sha256": sha256, "since": since, "code": code,
+        "message": message, "hint": hint, "line": line, "column": column, "text": text[:1024], "whole_file": whole_file,
+    })
+    return quarantine_id
+
+
+def is_known(conn: sqlite3.Connection, feed: str, sha256: str) -> bool:
+    """True when this very content is already held, was rejected, or is in quarantine."""
+    for statement in ("hold_of_content", "quarantine_of_content"):
+        if conn.execute(SQL[statement], (feed, sha256)).fetchone():
+            return True
+    return False
+
+
+def holds(conn: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Open holds."""
+    rows = [dict(row) for row in conn.execute(SQL["hold_list"])]
+    return [{**row, "sample": json.loads(row["sample"])} for row in rows]
+
+
+def hold(conn: sqlite3.Connection, hold_id: str) -> dict[str, Any] | None:
+    """One hold, whatever its state."""
+    row = conn.execute(SQL["hold_get"], (hold_id,)).fetchone()
+    return None if row is None else {**dict(row), "sample": json.loads(row["sample"])}
+
+
+def decide(conn: sqlite3.Connection, hold_id: str, state: str, by: str, why: str, now: str) -> bool:
+    """Close an open hold as approved, rejected or gone; False when it was not open."""
+    return conn.execute(SQL["hold_decide"], (state, now, by, why, hold_id)).rowcount == 1
+
+
+def quarantine(conn: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Open quarantine entries, newest first, at most QUARANTINE_LISTED_MAX."""
+    return [dict(row) for row in conn.execute(SQL["quarantine_list"], (QUARANTINE_LISTED_MAX,))]
+
+
+def quarantined(conn: sqlite3.Connection, quarantine_id: str) -> dict[str, Any] | None:
+    """One quarantine entry, whatever its state."""
+    row = conn.execute(SQL["quarantine_get"], (quarantine_id,)).fetchone()
+    return None if row is None else dict(row)
+
+
+def close_quarantined(conn: sqlite3.Connection, quarantine_id: str, state: str) -> bool:
+    """Close an entry as `retried` or `dropped`; False when it was not open."""
+    return conn.execute(SQL["quarantine_close"], (state, quarantine_id)).rowcount == 1
+
+
+def counts(conn: sqlite3.Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Open holds and quarantine entries by feed."""
+    held = {row["feed"]: row["n"] for row in conn.execute(SQL["hold_count"])}
+    bad = {row["feed"]: row["n"] for row in conn.execute(SQL["quarantine_count"])}
+    return held, bad
+
+
+def referenced_copies(conn: sqlite3.Connection) -> set[str]:
+    """Hashes of the staged copies that must stay."""
+    return {row["sha256"] for row in conn.execute(SQL["copies_referenced"])}
