@@ -20,8 +20,8 @@ $(READY): pyproject.toml constraints.txt protocol/pyproject.toml agent/pyproject
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup: $(OLD_PYTHON)" >&2; exit 1; }
 	@echo "setup: creating .venv with `$(PYTHON) --version` and installing protocol, agent, server and the tools (a minute or two, once)"
 	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ./protocol -e ./agent -e ./server --group dev
+	@$(PY) -m pip install -qq --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ./protocol -e ./agent -e ./server --group dev
 	@touch $(READY)
 
 demo: setup ## Server, shop window, one agent and a selling till; SECONDS=20 SEED=1 runs unattended
