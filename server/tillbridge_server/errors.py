@@ -33,3 +33,11 @@ class ConfigError(TillbridgeError):
         super().__init__(f"{file}: {key}: {message}" if key else f"{file}: {message}", hint)
         self.file = file
         self.key = key
+
+
+class NotKnown(TillbridgeError):
+    """A name that was asked for does not exist here: exit 2, or 404."""
+
+
+class NotPossible(TillbridgeError):
+    """What a person asked for cannot be done in this state; nothing was changed: exit 2, or 409."""

@@ -147,7 +147,9 @@ def _judge_group(
     out: Judgement, breaker: str, cause: Cause, group: list[Shift], tally: Tally,
     shown_now: Mapping[str, int], limits: BreakersConfig,
 ) -> None:
-    trips = _trips(_limit(breaker, limits), tally.passed, len(group), shown_now.get(breaker, 0))
+    # Offers that went to zero are no longer among those shown; prices that fell still are.
+    before = shown_now.get(breaker, 0) + (tally.passed if breaker == TO_ZERO else 0)
+    trips = _trips(_limit(breaker, limits), tally.passed + len(group), before)
     if tally.hold_id is None and not trips:
         out.tallies[breaker, cause] = replace(tally, passed=tally.passed + len(group))
         return
@@ -157,12 +159,9 @@ def _judge_group(
         out.tallies[breaker, cause] = replace(tally, holds=tally.holds + 1)
 
 
-def _trips(limit: BreakerLimit | DropLimit | None, passed: int, count: int, shown_now: int) -> bool:
-    """None is a limit of nothing at all. What passed before is no longer in `shown_now` but was when it began."""
-    if limit is None:
-        return True
-    total = passed + count
-    return total >= limit.at_least and total > Decimal(str(limit.share)) * (shown_now + passed)
+def _trips(limit: BreakerLimit | DropLimit | None, count: int, shown: int) -> bool:
+    """Whether `count` of `shown` is too much at once; no limit means that nothing passes."""
+    return limit is None or (count >= limit.at_least and count > Decimal(str(limit.share)) * shown)
 
 
 def _limit(breaker: str, limits: BreakersConfig) -> BreakerLimit | DropLimit | None:
