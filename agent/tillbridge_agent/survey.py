@@ -4,7 +4,7 @@ import codecs
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillbridge_agent.core.limits import PORTION_BYTES, ROW_BYTES_MAX
@@ -31,12 +31,17 @@ _KNOWN_STARTS = (
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a file tells: `encoding` is None when it is blank; `cut_character`: its last one is cut."""
+    """What one pass over a file tells.
+
+    `encoding` is None when the file is blank or unreadable; `cut_character`: the file ends inside a character;
+    `fault` says why it is unreadable.
+    """
 
     bytes: int
     sha256: str
-    encoding: str | None
-    cut_character: bool
+    encoding: str | None = None
+    cut_character: bool = False
+    fault: ReadError | None = None
 
 
 @dataclass
@@ -49,14 +54,14 @@ class _Decoding:
 
 
 def survey(path: Path, config: ReaderConfig) -> Survey:
-    """Read the whole file once (once more per encoding that does not fit). Raises ReadError: quarantine, OSError."""
+    """Read the whole file once, and once more per encoding that does not fit. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
     head = b""
     nul_at: int | None = None
     blank = True
     line = _LongestLine()
-    for portion in _portions(path):
+    for portion in portions(path):
         head = head or portion
         digest.update(portion)
         if nul_at is None and (found := portion.find(b"\0")) >= 0:
@@ -65,15 +70,22 @@ def survey(path: Path, config: ReaderConfig) -> Survey:
         line.take(portion)
         size += len(portion)
     bom = next((entry for entry in _BOMS if head.startswith(entry[0])), None)
+    seen = Survey(size, digest.hexdigest())
     if blank or (bom is not None and size == len(bom[0])):
-        return Survey(size, digest.hexdigest(), None, False)
-    encoding, cut = _encoding(functools.partial(_portions, path), config, head, nul_at)
-    if line.too_long:
-        raise ReadError(
-            "row_long", f"Line {line.number} is longer than {ROW_BYTES_MAX:,} bytes.",
-            hint="Look at the file: it may be no text export at all, or its line ends are missing.", line=line.number,
-        )
-    return Survey(size, digest.hexdigest(), encoding, cut)
+        return seen
+    try:
+        encoding, cut = _encoding(functools.partial(portions, path), config, head, nul_at)
+        line.check()
+    except ReadError as fault:
+        return replace(seen, fault=fault)
+    return replace(seen, encoding=encoding, cut_character=cut)
+
+
+def portions(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in portions of PORTION_BYTES. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        while portion := file.read(PORTION_BYTES):
+            yield portion
 
 
 def encoding_of(data: bytes, config: ReaderConfig) -> str:
@@ -83,14 +95,14 @@ def encoding_of(data: bytes, config: ReaderConfig) -> str:
     return encoding
 
 
-def _encoding(portions: _Again, config: ReaderConfig, head: bytes, nul_at: int | None) -> tuple[str, bool]:
+def _encoding(again: _Again, config: ReaderConfig, head: bytes, nul_at: int | None) -> tuple[str, bool]:
     """The encoding, and whether the file ends inside a character."""
     allowed = _allowed(config, head)
     tried: list[tuple[str, _Decoding]] = []
     for encoding in allowed:
         if nul_at is not None and line_safe(encoding):
             continue
-        decoding = _decode(portions(), encoding)
+        decoding = _decode(again(), encoding)
         if decoding.failed_at is None and not decoding.cut:
             return encoding, False
         tried.append((encoding, decoding))
@@ -101,8 +113,8 @@ def _encoding(portions: _Again, config: ReaderConfig, head: bytes, nul_at: int |
         if decoding.cut:
             return encoding, True
     if nul_at is not None:
-        raise _binary(head, portions, nul_at)
-    raise _wrong(tried, portions)
+        raise _binary(head, again, nul_at)
+    raise _wrong(tried, again)
 
 
 def _allowed(config: ReaderConfig, head: bytes) -> list[str]:
@@ -121,13 +133,13 @@ def _allowed(config: ReaderConfig, head: bytes) -> list[str]:
     return [encoding for encoding in config.encodings if codecs.lookup(encoding).name not in ("utf-16", "utf-32")]
 
 
-def _decode(portions: Iterator[bytes], encoding: str) -> _Decoding:
+def _decode(pieces: Iterator[bytes], encoding: str) -> _Decoding:
     """Decodes strictly and keeps nothing; plain ASCII portions cost nothing where they cannot be wrong."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     plain = line_safe(encoding)
     result = _Decoding()
     offset = 0
-    for portion in portions:
+    for portion in pieces:
         waiting = len(decoder.getstate()[0])
         if plain and not waiting and portion.isascii():
             offset += len(portion)
@@ -143,24 +155,24 @@ def _decode(portions: Iterator[bytes], encoding: str) -> _Decoding:
     return result
 
 
-def _binary(head: bytes, portions: _Again, nul_at: int) -> ReadError:
+def _binary(head: bytes, again: _Again, nul_at: int) -> ReadError:
     what = next((name for start, name in _KNOWN_STARTS if head.startswith(start)), "no text")
-    line = _line_at(portions(), nul_at)
+    line = _line_at(again(), nul_at)
     return ReadError(
         "binary", f"The file is {what}: it holds bytes in line {line} that no text export has.",
         hint="Export as text (CSV) to this folder. The file is kept in quarantine as it came.", line=line,
     )
 
 
-def _wrong(tried: list[tuple[str, _Decoding]], portions: _Again) -> ReadError:
+def _wrong(tried: list[tuple[str, _Decoding]], again: _Again) -> ReadError:
     # The encoding that got furthest tells best where the trouble is.
     encoding, best = max(tried, key=lambda entry: entry[1].failed_at or 0, default=("", _Decoding()))
     if not encoding:
         return ReadError("wrong_encoding", "The file has no byte order mark, so its byte order would be a guess.",
                          hint='Name it in `reader.encodings`: "utf-16-le" or "utf-16-be".', line=1)
     at = best.failed_at or 0
-    line = _line_at(portions(), at)
-    byte = _byte_at(portions(), at)
+    line = _line_at(again(), at)
+    byte = _byte_at(again(), at)
     return ReadError(
         "wrong_encoding", f"The file is not {_listed([name for name, _ in tried])} text: "
         f"the byte {byte:02X} in line {line} is no character there.",
@@ -170,6 +182,15 @@ def _wrong(tried: list[tuple[str, _Decoding]], portions: _Again) -> ReadError:
 
 class _LongestLine:
     """Finds a line longer than ROW_BYTES_MAX without keeping it; portions are smaller than that."""
+
+    def check(self) -> None:
+        """Raises ReadError `row_long`."""
+        if self.too_long:
+            raise ReadError(
+                "row_long", f"Line {self.number} is longer than {ROW_BYTES_MAX:,} bytes.",
+                hint="Look at the file: it may be no text export at all, or its line ends are missing.",
+                line=self.number,
+            )
 
     def __init__(self) -> None:
         self.too_long = False
@@ -196,16 +217,10 @@ def _line_end(portion: bytes) -> int:
     return min(found, default=-1)
 
 
-def _portions(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while portion := file.read(PORTION_BYTES):
-            yield portion
-
-
-def _line_at(portions: Iterator[bytes], offset: int) -> int:
+def _line_at(pieces: Iterator[bytes], offset: int) -> int:
     """The 1-based line of a byte."""
     line = 1
-    for portion in portions:
+    for portion in pieces:
         line += portion.count(b"\n", 0, offset)
         offset -= len(portion)
         if offset <= 0:
@@ -213,8 +228,8 @@ def _line_at(portions: Iterator[bytes], offset: int) -> int:
     return line
 
 
-def _byte_at(portions: Iterator[bytes], offset: int) -> int:
-    for portion in portions:
+def _byte_at(pieces: Iterator[bytes], offset: int) -> int:
+    for portion in pieces:
         if offset < len(portion):
             return portion[offset]
         offset -= len(portion)

@@ -30,6 +30,11 @@ class Reader(Protocol):
         ...
 
     @property
+    def begun(self) -> bool:
+        """Whether everything before the first row was read: columns and preamble are then known."""
+        ...
+
+    @property
     def line(self) -> int:
         """The line on which the next row begins."""
         ...

@@ -66,6 +66,11 @@ class DelimitedReader:
         return "".join(self._open) + self._rest
 
     @property
+    def begun(self) -> bool:
+        """Whether everything before the first row was read: columns and preamble are then known."""
+        return not self._at_start and not self._skip and bool(self.columns)
+
+    @property
     def line(self) -> int:
         """The line on which the next row begins."""
         return self._line - len(self._open)
