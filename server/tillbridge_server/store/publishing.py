@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from tillbridge_server.core.offers import fingerprint
+from tillbridge_server.core.offers import decode_shown, fingerprint
+from tillbridge_server.core.publishing import Item, Rejection
 from tillbridge_server.store.dead_letters import clear_refusal, refuse_value, storefront_letter_id
 from tillbridge_server.store.fact_writes import chunks, upsert
 from tillbridge_server.store.offers import Baseline
@@ -27,14 +28,6 @@ class Task:
     value: str
     tries: int
     queued_at: dt.datetime
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a storefront finally refused one item."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +73,6 @@ def take_due(
     return tasks
 
 
-def next_due(conn: sa.Connection, storefront: str) -> dt.datetime | None:
-    """When the next task of a storefront comes due; None when the queue is empty."""
-    query = sa.select(sa.func.min(publish_task.c.due_at)).where(publish_task.c.storefront == storefront)
-    return conn.execute(query).scalar()
-
-
 def release_leases(conn: sa.Connection, storefront: str, now: dt.datetime) -> None:
     """At the start of a process: what one that is gone had leased is due now, and so is what waited for a retry."""
     conn.execute(
@@ -126,9 +113,10 @@ def record_outcome(
     )
 
 
-def item_key(task: Task) -> str:
-    """The idempotency key of one push of one value: the same on every retry of it."""
-    return fingerprint(f"{task.storefront}\n{task.variant}\n{task.value}")
+def item_of(task: Task) -> Item:
+    """A task as connectors get it; the key names this value for this variant, the same on every retry."""
+    key = fingerprint(f"{task.storefront}\n{task.variant}\n{task.value}")
+    return Item(task.variant, decode_shown(task.value), key)
 
 
 def _close(conn: sa.Connection, tasks: Sequence[Task], now: dt.datetime) -> None:
