@@ -7,6 +7,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test judges time (CONTRIBUTING): a busy machine must not fail a property.
+settings.register_profile("tillbridge", deadline=None)
+settings.load_profile("tillbridge")
 
 #: The moment every test lives in, unless it moves its own clock.
 NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)

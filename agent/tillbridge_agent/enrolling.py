@@ -12,7 +12,6 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tillbridge_agent import identity as identities
@@ -27,10 +26,10 @@ from tillbridge_protocol.enrollment import (
     Hello,
     HostFacts,
     KeyStatement,
-    fingerprint_of,
+    open_hello,
     read_code,
 )
-from tillbridge_protocol.errors import ProtocolError
+from tillbridge_protocol.errors import UNREADABLE, ProtocolError
 from tillbridge_protocol.positions import ErrorAnswer
 from tillbridge_protocol.version import CONTENT_TYPE_JSON
 
@@ -67,17 +66,13 @@ async def _statement(
     url = server.rstrip("/") + "/v1/hello"
     came = await exchange(session, signing.Request("GET", url), b"", tls)
     try:
-        hello = msgspec.json.decode(came.content, type=Hello)
-        statement = msgspec.json.decode(hello.statement, type=KeyStatement)
-        root = bytes.fromhex(statement.root)
-        Ed25519PublicKey.from_public_bytes(root).verify(bytes.fromhex(hello.signature), hello.statement.encode())
-    except (msgspec.MsgspecError, ValueError, InvalidSignature) as error:
+        return open_hello(msgspec.json.decode(came.content, type=Hello), fingerprint=code.fingerprint)
+    except (*UNREADABLE, ProtocolError) as error:
+        if isinstance(error, ProtocolError) and error.code == "code_wrong":
+            raise Refused(error.message, code="code_wrong",
+                          hint="Copy address and code again from one message of head office.") from error
         raise TryLater(f"{url} does not answer as a Tillbridge server.",
                        hint="Check the address. A login page of the network may also stand in between.") from error
-    if fingerprint_of(root) != code.fingerprint:
-        raise Refused("This server is not the one that made the code.", code="code_wrong",
-                      hint="Copy address and code again from one message of head office.")
-    return statement
 
 
 async def _ask(

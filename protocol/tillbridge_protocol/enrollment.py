@@ -98,13 +98,13 @@ def open_hello(hello: Hello, *, fingerprint: str) -> KeyStatement:
     """The statement, when the root key of this fingerprint signed these bytes; says nothing about its dates.
 
     After enrollment the agent also compares `root` with the whole key it pinned. Raises ProtocolError
-    `signature_invalid`: not the server the code was made for.
+    `code_wrong` for another root key than the code's, `signature_invalid` for anything not signed by it.
     """
     try:
         statement = msgspec.json.decode(hello.statement, type=KeyStatement)
         root = bytes.fromhex(statement.root)
         if fingerprint_of(root) != fingerprint:
-            raise ProtocolError("signature_invalid", "This is not the server the code was made for.")
+            raise ProtocolError("code_wrong", "This server is not the one that made the code.")
         Ed25519PublicKey.from_public_bytes(root).verify(bytes.fromhex(hello.signature), hello.statement.encode())
     except (*UNREADABLE, InvalidSignature, ValueError) as error:
         raise ProtocolError("signature_invalid", "The key statement of the server is not signed as it says.") from error

@@ -15,7 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tillbridge_protocol.enrollment import Hello, KeyStatement
+from tillbridge_protocol.enrollment import Hello, KeyStatement, sign_statement
 from tillbridge_server.errors import ConfigError
 
 ONLINE_KEY_LIFE = dt.timedelta(days=180)
@@ -43,9 +43,7 @@ def make_keys(folder: Path, now: dt.datetime, tls_ca: str = "") -> None:
         root=root.public_key().public_bytes_raw().hex(), key_id="s/1", key=online.public_key().public_bytes_raw().hex(),
         not_before=now, not_after=now + ONLINE_KEY_LIFE, tls_ca=tls_ca,
     )
-    signed = msgspec.json.encode(statement).decode()
-    hello = Hello(statement=signed, signature=root.sign(signed.encode()).hex())
-    (folder / STATEMENT_FILE).write_bytes(msgspec.json.encode(hello))
+    (folder / STATEMENT_FILE).write_bytes(msgspec.json.encode(sign_statement(statement, root)))
 
 
 def load_keys(folder: Path) -> ServerKeys:

@@ -97,7 +97,7 @@ def exchange(
 ) -> dict[str, Any]:
     """A request and its answer, both signed, with what a verifier must find."""
     name = asked.url.rpartition("/")[2]
-    key_id = public("agent") if tag == signing.ENROLL_TAG else AGENT_KEY_ID
+    key_id = "new" if tag == signing.ENROLL_TAG else AGENT_KEY_ID
     signing.sign_request(asked, body, key=private("agent"), key_id=key_id, now=NOW, nonce=nonce(name), tag=tag)
     answered = signing.Response(status, asked, {"Content-Type": CONTENT_TYPE_JSON})
     answer_body = msgspec.json.encode(answer)
