@@ -19,8 +19,8 @@ Head = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 POSITION_HEADER = "tillbridge-position"
 BOOT_HEADER = "tillbridge-boot"
 
-_POSITION = re.compile(r'ep="([A-Za-z0-9_-]{1,64})", seq=([0-9]{1,15}), head="((?:[0-9a-f]{64})?)"')
-_BOOT = re.compile(r'id="([A-Za-z0-9_-]{1,64})", n=([0-9]{1,15})')
+_POSITION = re.compile(r'ep="([A-Za-z0-9_-]{1,64})", seq=(0|[1-9][0-9]{0,14}), head="((?:[0-9a-f]{64})?)"')
+_BOOT = re.compile(r'id="([A-Za-z0-9_-]{1,64})", n=([1-9][0-9]{0,14})')
 
 
 class Position(msgspec.Struct, frozen=True):
