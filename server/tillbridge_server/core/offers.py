@@ -150,6 +150,16 @@ def stored(offer: Offer, state: Visibility) -> OfferValue:
     )
 
 
+def shown_from_stored(value: OfferValue) -> Shown | None:
+    """What shoppers would see of a stored offer that is live; None if it lacks stock or price."""
+    if value.available is None or value.list_price is None or value.price_now is None:
+        return None
+    return Shown(
+        variant=value.variant, codes=value.codes, title=value.title, available=value.available,
+        currency=value.currency, list_price=value.list_price, sale=value.sale, price_now=value.price_now, was=value.was,
+    )
+
+
 def encode(value: Shown | OfferValue | None) -> str:
     """A value as JSON text, decimals as strings; None (nothing shown) is HIDE. Equal values are equal text."""
     return HIDE if value is None else _ENCODER.encode(value).decode()
