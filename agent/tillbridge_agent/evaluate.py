@@ -56,6 +56,11 @@ class Evaluation:
     conflicts: frozenset[str] = frozenset()
     one_line: bool = False
 
+    @property
+    def approvable(self) -> bool:
+        """Whether a person may overrule this hold: only guards; a lost column or a wrong store must be put right."""
+        return self.verdict == "hold" and all(reason.code in gate.GUARD_CODES for reason in self.reasons)
+
     def known_at(self, path: Path, feed: FeedConfig) -> KnownFile:
         """This file as the last accepted one, its copy kept at `path`."""
         assert self.encoding is not None, "only a file that was read is accepted"
@@ -109,7 +114,8 @@ def _judged(feed: FeedConfig, result: Evaluation, found: FileDelta, old: KnownFi
     ))
     problems = sorted([*found.new.problems, *found.delta.problems], key=lambda problem: (problem.line, problem.column))
     return replace(
-        result, verdict=verdict, reasons=reasons + _notes(result.columns, old), rows=found.rows,
+        result, verdict=verdict, reasons=reasons + (_notes(result.columns, old) if verdict == "accept" else ()),
+        rows=found.rows,
         problems=tuple(problems[:PROBLEMS_KEPT_MAX]),
         problems_total=found.new.problems_total + len(found.delta.problems), cleared=tuple(found.gone.problems),
         delta=found.delta, full=found.full, conflicts=found.conflicts, one_line=found.one_line,

@@ -37,6 +37,7 @@ class Field(_Config, frozen=True, kw_only=True):
     decimal: Mark | None = None
     thousands: Mark | None = None
     none: tuple[str, ...] | None = None
+    whole: bool = False
     format: str | None = None
 
 

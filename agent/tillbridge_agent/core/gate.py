@@ -10,6 +10,8 @@ from tillbridge_agent.core.feed import FeedConfig, Guard, PriceDropGuard
 from tillbridge_agent.core.rows import Problem
 from tillbridge_protocol.records import Price, StockLevel
 
+#: Reasons to hold that a person may overrule; each is a key of `guards`.
+GUARD_CODES = frozenset({"rows_lost", "rows_unreadable", "stock_to_zero", "price_drop"})
 #: accept: believed · hold: believable, waits for a person · quarantine: unreadable · nothing: nothing to do
 #: · pending: not complete yet, looked at again when it changes.
 Verdict = Literal["accept", "hold", "quarantine", "nothing", "pending"]

@@ -194,14 +194,20 @@ def check_columns(mapping: MappingConfig, columns: tuple[str, ...]) -> None:
     missing = tuple(column for column in mapped_columns(mapping) if column not in columns)
     if not missing:
         return
-    near = [(column, difflib.get_close_matches(column, columns, n=1, cutoff=0.6)) for column in missing]
-    guesses = "; ".join(f"“{match[0]}” may be what “{column}” was" for column, match in near if match)
+    near = [(column, _nearest(column, columns)) for column in missing]
+    guesses = "; ".join(f"“{match}” may be what “{column}” was" for column, match in near if match)
     names = ", ".join(f"“{column}”" for column in missing)
     what = "a column it needs" if len(missing) == 1 else f"{len(missing)} columns it needs"
     raise MappingError(
         "column_missing", f"The file has lost {what}: {names}.", columns=missing,
         hint=f"Export it with that column again, or name the new one in the mapping{': ' if guesses else ''}{guesses}.",
     )
+
+
+def _nearest(column: str, columns: tuple[str, ...]) -> str:
+    """The column this one was probably renamed to, or ""."""
+    found = difflib.get_close_matches(column, columns, n=1, cutoff=0.6)
+    return found[0] if found else next((name for name in columns if column.casefold() in name.casefold()), "")
 
 
 def mapped_columns(mapping: MappingConfig) -> tuple[str, ...]:
@@ -237,7 +243,7 @@ def _reader(name: str, field: Field, mapping: MappingConfig) -> Callable[[str], 
     if name in ("on_hand", "quantity") or name in _MONEY:
         decimal = mapping.decimal if field.decimal is None else field.decimal
         thousands = mapping.thousands if field.thousands is None else field.thousands
-        number = number_reader(decimal, thousands)
+        number = _whole(number_reader(decimal, thousands)) if field.whole else number_reader(decimal, thousands)
         # A returned piece may be booked with a negative unit price; a price tag never is.
         return _price(number, name) if name in _MONEY - {"unit_price"} else number
     if name in ("at", "as_of"):
@@ -258,6 +264,17 @@ def _price(number: Callable[[str], Decimal], name: str) -> Callable[[str], Decim
         if name == "sale_price" and value == 0:
             raise Unreadable("sale_zero", f"A sale price of “{_short(text)}” would give the item away.",
                              "If it means “no sale”, list it under `none` of sale_price.")
+        return value
+
+    return read
+
+
+def _whole(number: Callable[[str], Decimal]) -> Callable[[str], Decimal]:
+    def read(text: str) -> Decimal:
+        value = number(text)
+        if value != value.to_integral_value():
+            raise Unreadable("number_fraction", f"“{_short(text)}” has a fraction; this column counts whole pieces.",
+                             "Look at the row: its cells may have slipped into a wrong column. Correct it in the till.")
         return value
 
     return read
