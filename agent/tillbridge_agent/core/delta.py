@@ -163,6 +163,10 @@ class Settling:
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
 
+    def __len__(self) -> int:
+        """How many keys have rows that have not cancelled."""
+        return len(self._keys)
+
     def removed(self, mapped: Mapped) -> None:
         """A row of the old file."""
         self._take(mapped, -1)
