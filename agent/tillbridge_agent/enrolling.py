@@ -80,7 +80,8 @@ async def _ask(
     statement: KeyStatement, version: str, clock: Clock,
 ) -> EnrollAnswer:
     """Send the secret with proof of the new key; once more when only the clock was wrong."""
-    host = HostFacts(name=platform.node()[:100], system=f"{platform.system()} {platform.release()}"[:100], version=version)
+    system = f"{platform.system()} {platform.release()}"[:100]
+    host = HostFacts(name=platform.node()[:100], system=system, version=version)
     wanted = EnrollRequest(code.secret, key.public_key().public_bytes_raw().hex(), host)
     body = msgspec.json.encode(wanted)
     server_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(statement.key))

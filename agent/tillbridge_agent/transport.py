@@ -68,7 +68,8 @@ class Transport:
         self._identity, self._clock, self._session = identity, clock, session
         self._key = identity.key
         self._server_keys = {
-            key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key_id, key in identity.server_keys.items()
+            key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+            for key_id, key in identity.server_keys.items()
         }
         self._boot = secrets.token_hex(8)
         self._requests = 0
@@ -109,8 +110,10 @@ class Transport:
             signed = signing.verify_response(came.response, came.content, key_of=self._server_key)
         except ProtocolError as error:
             raise TryLater(
-                f"The answer from {url} (status {came.response.status_code}) is not signed by our server: {error.message}",
-                hint="A proxy or login page may stand between this PC and head office. Nothing is lost; it is tried again.",
+                f"The answer from {url} (status {came.response.status_code}) is not signed by our server: "
+                f"{error.message}",
+                hint="A proxy or login page may stand between this PC and head office. Nothing is lost, "
+                     "and it is tried again.",
             ) from error
         self._clock.learn(signed.created)
         if came.certificate and not certificate_is_current(came.certificate, signed.created):

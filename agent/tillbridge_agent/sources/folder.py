@@ -115,7 +115,7 @@ def open_shared(path: Path) -> BinaryIO:
     """Open for reading so that others may read, write, rename and delete the file meanwhile."""
     if sys.platform == "win32":
         return _open_shared_windows(path)
-    return path.open("rb", buffering=0)  # type: ignore[return-value]
+    return path.open("rb", buffering=0)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -140,7 +140,7 @@ def _open_shared_windows(path: Path) -> BinaryIO:
     if handle == ctypes.c_void_p(-1).value:
         raise api.WinError(api.get_last_error())
     descriptor = msvcrt.open_osfhandle(handle, os.O_RDONLY)  # type: ignore[attr-defined]
-    return os.fdopen(descriptor, "rb", buffering=0)  # type: ignore[return-value]
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 class FolderHints:

@@ -24,7 +24,10 @@ STAGED_ROWS_MAX = 5_000
 
 @dataclass(frozen=True)
 class Accepted:
-    """A file that passed the trust gate: where its copy is known by hash, and how it was read."""
+    """A file that passed the trust gate: where its copy is known by hash, and how it was read.
+
+    `counts` are rows read, accepted, rejected, filtered, and 1 when every row stands on one line.
+    """
 
     feed: str
     fingerprint: str
@@ -34,6 +37,7 @@ class Accepted:
     encoding: str
     columns: tuple[str, ...]
     rows: int
+    counts: tuple[int, int, int, int, int]
     bytes: int
     mtime_ns: int
     absence: str
@@ -53,8 +57,10 @@ class Known:
     encoding: str
     columns: tuple[str, ...]
     rows: int
+    counts: tuple[int, int, int, int, int]
     mtime_ns: int
     accepted_at: str
+    as_of_to: str | None
     full: bool
 
 
@@ -94,15 +100,21 @@ def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full
     conn.execute(SQL["feed_accept"], {
         "name": file.feed, "fingerprint": file.fingerprint, "config": file.config, "file": file.file,
         "sha256": file.sha256, "encoding": file.encoding, "columns": json.dumps(file.columns), "rows": file.rows,
-        "bytes": file.bytes, "mtime_ns": file.mtime_ns, "accepted_at": file.captured_at,
+        "counts": json.dumps(file.counts), "bytes": file.bytes, "mtime_ns": file.mtime_ns,
+        "accepted_at": file.captured_at,
         "as_of_from": file.as_of.from_.isoformat(), "as_of_to": file.as_of.to.isoformat(),
         "as_of_kind": file.as_of.kind, "full": int(full),
     })
     conn.execute(SQL["hold_supersede"], (file.captured_at, file.feed))
-    conn.execute(SQL["quarantine_rows_gone"], (file.feed, file.sha256))
     _count(conn, changes, "files_accepted")
     crash.reach("capture.writing")
     return len(changes)
+
+
+def seen_again(conn: sqlite3.Connection, feed: str, file: str, mtime_ns: int, as_of: AsOf) -> None:
+    """The accepted content was written once more: every row of it is confirmed for a later interval."""
+    interval = (as_of.from_.isoformat(), as_of.to.isoformat(), as_of.kind)
+    conn.execute(SQL["feed_seen_again"], (file, mtime_ns, *interval, feed))
 
 
 def append_events(
@@ -191,7 +203,8 @@ def _known(row: sqlite3.Row) -> Known:
     return Known(
         feed=row["name"], fingerprint=row["fingerprint"], config=row["config"], file=row["file"], sha256=row["sha256"],
         encoding=row["encoding"], columns=tuple(json.loads(row["columns"])), rows=row["rows"],
-        mtime_ns=row["mtime_ns"], accepted_at=row["accepted_at"], full=bool(row["full"]),
+        counts=tuple(json.loads(row["counts"])), mtime_ns=row["mtime_ns"], accepted_at=row["accepted_at"],
+        as_of_to=row["as_of_to"], full=bool(row["full"]),
     )
 
 
@@ -216,6 +229,8 @@ def _replace_snapshot(conn: sqlite3.Connection, file: Accepted, delta: DeltaResu
 def _update_snapshot(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, before: Known | None) -> None:
     if delta.replaces:
         conn.execute(SQL["snapshot_clear"], (file.feed,))
+        if file.absence != "nothing":
+            conn.execute("DELETE FROM kept WHERE feed = ?", (file.feed,))
     for key, row, by in delta.snapshot_updates:
         conn.execute(SQL["snapshot_add"], (file.feed, key, row, by))
         if by < 0:

@@ -24,7 +24,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE feed (
   name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, config TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL,
-  encoding TEXT NOT NULL, columns TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  encoding TEXT NOT NULL, columns TEXT NOT NULL, rows INTEGER NOT NULL, counts TEXT NOT NULL, bytes INTEGER NOT NULL,
   mtime_ns INTEGER NOT NULL, accepted_at TEXT NOT NULL, as_of_from TEXT, as_of_to TEXT, as_of_kind TEXT,
   full INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -58,7 +58,7 @@ CREATE INDEX hold_content ON hold (feed, sha256);
 CREATE TABLE quarantine (
   id TEXT PRIMARY KEY, feed TEXT NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, since TEXT NOT NULL,
   code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL, line INTEGER NOT NULL, column TEXT NOT NULL,
-  text TEXT NOT NULL, whole_file INTEGER NOT NULL, state TEXT NOT NULL
+  text TEXT NOT NULL, whole_file INTEGER NOT NULL, n INTEGER NOT NULL, state TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX quarantine_content ON quarantine (feed, sha256);
 """

@@ -14,13 +14,13 @@ SELECT * FROM feed WHERE name = ?
 -- feed_all --
 SELECT * FROM feed ORDER BY name
 -- feed_accept --
-INSERT INTO feed (name, fingerprint, config, file, sha256, encoding, columns, rows, bytes, mtime_ns, accepted_at,
+INSERT INTO feed (name, fingerprint, config, file, sha256, encoding, columns, rows, counts, bytes, mtime_ns, accepted_at,
                   as_of_from, as_of_to, as_of_kind, full)
-VALUES (:name, :fingerprint, :config, :file, :sha256, :encoding, :columns, :rows, :bytes, :mtime_ns, :accepted_at,
+VALUES (:name, :fingerprint, :config, :file, :sha256, :encoding, :columns, :rows, :counts, :bytes, :mtime_ns, :accepted_at,
         :as_of_from, :as_of_to, :as_of_kind, :full)
 ON CONFLICT (name) DO UPDATE SET
   fingerprint = excluded.fingerprint, config = excluded.config, file = excluded.file, sha256 = excluded.sha256,
-  encoding = excluded.encoding, columns = excluded.columns, rows = excluded.rows, bytes = excluded.bytes,
+  encoding = excluded.encoding, columns = excluded.columns, rows = excluded.rows, counts = excluded.counts, bytes = excluded.bytes,
   mtime_ns = excluded.mtime_ns, accepted_at = excluded.accepted_at, as_of_from = excluded.as_of_from,
   as_of_to = excluded.as_of_to, as_of_kind = excluded.as_of_kind, full = max(feed.full, excluded.full)
 -- feed_full_all --
@@ -122,9 +122,12 @@ UPDATE hold SET state = ?, decided_at = ?, decided_by = ?, why = ? WHERE id = ? 
 UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open'
 
 -- quarantine_put --
-INSERT INTO quarantine (id, feed, file, sha256, since, code, message, hint, line, column, text, whole_file, state)
-VALUES (:id, :feed, :file, :sha256, :since, :code, :message, :hint, :line, :column, :text, :whole_file, 'open')
-ON CONFLICT (id) DO UPDATE SET message = excluded.message, state = 'open'
+INSERT INTO quarantine (id, feed, file, sha256, since, code, message, hint, line, column, text, whole_file, n, state)
+VALUES (:id, :feed, :file, :sha256, :since, :code, :message, :hint, :line, :column, :text, :whole_file, 1, 'open')
+ON CONFLICT (id) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256, message = excluded.message,
+  line = excluded.line, state = 'open',
+  n = CASE WHEN quarantine.state = 'open' AND whole_file = 0 THEN n + 1 ELSE 1 END,
+  since = CASE WHEN quarantine.state = 'open' THEN quarantine.since ELSE excluded.since END
 -- quarantine_get --
 SELECT * FROM quarantine WHERE id = ?
 -- quarantine_of_content --
@@ -135,8 +138,10 @@ SELECT * FROM quarantine WHERE state = 'open' ORDER BY since DESC, id LIMIT ?
 SELECT feed, count(*) AS n FROM quarantine WHERE state = 'open' GROUP BY feed
 -- quarantine_close --
 UPDATE quarantine SET state = ? WHERE id = ? AND state = 'open'
--- quarantine_rows_gone --
-UPDATE quarantine SET state = 'gone' WHERE feed = ? AND whole_file = 0 AND state = 'open' AND sha256 <> ?
+-- quarantine_rows_close --
+UPDATE quarantine SET state = 'gone' WHERE feed = ? AND whole_file = 0 AND state = 'open'
+-- quarantine_row_cleared --
+UPDATE quarantine SET n = n - 1, state = CASE WHEN n <= 1 THEN 'gone' ELSE state END WHERE id = ? AND state = 'open'
 
 -- hold_count --
 SELECT feed, count(*) AS n FROM hold WHERE state = 'open' GROUP BY feed
@@ -144,3 +149,5 @@ SELECT feed, count(*) AS n FROM hold WHERE state = 'open' GROUP BY feed
 SELECT sha256 FROM feed WHERE sha256 <> ''
 UNION SELECT sha256 FROM hold WHERE state = 'open'
 UNION SELECT sha256 FROM quarantine WHERE whole_file = 1 AND state = 'open'
+-- feed_seen_again --
+UPDATE feed SET file = ?, mtime_ns = ?, as_of_from = ?, as_of_to = ?, as_of_kind = ? WHERE name = ?

@@ -35,29 +35,41 @@ def quarantine_file(
 ) -> str:
     """Set an unreadable file aside; its copy is kept."""
     code, message, hint = reason
-    return _quarantine(conn, feed, file, sha256, since, code, message, hint, 0, "", "", 1)
+    quarantine_id = _id(feed, "file", sha256, code)
+    conn.execute(SQL["quarantine_put"], {
+        "id": quarantine_id, "feed": feed, "file": file, "sha256": sha256, "since": since, "code": code,
+        "message": message, "hint": hint, "line": 0, "column": "", "text": "", "whole_file": 1,
+    })
+    return quarantine_id
 
 
 def quarantine_rows(
     conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, since: str, problems: Sequence[Problem],
+    cleared: Sequence[Problem], whole: bool,
 ) -> None:
-    """Set the unreadable rows of an accepted file aside, the first ROWS_KEPT_MAX of them."""
-    rows = [problem for problem in problems if problem.effect == "row"]
-    for one in rows[:ROWS_KEPT_MAX]:
-        _quarantine(conn, feed, file, sha256, since, one.code, one.message, one.hint, one.line, one.column, one.text, 0)
+    """Set the unreadable rows of an accepted file aside, the first ROWS_KEPT_MAX of them.
+
+    `cleared` are the problems of rows that are not in the file any more; with `whole` all rows were looked at,
+    so what was set aside before is closed first. Equal texts in one column are one entry that counts them.
+    """
+    if whole:
+        conn.execute(SQL["quarantine_rows_close"], (feed,))
+    for one in cleared:
+        conn.execute(SQL["quarantine_row_cleared"], (_row_id(feed, one),))
+    for one in [problem for problem in problems if problem.effect == "row"][:ROWS_KEPT_MAX]:
+        conn.execute(SQL["quarantine_put"], {
+            "id": _row_id(feed, one), "feed": feed, "file": file, "sha256": sha256, "since": since, "code": one.code,
+            "message": one.message, "hint": one.hint, "line": one.line, "column": one.column,
+            "text": one.text[:1024], "whole_file": 0,
+        })
 
 
-def _quarantine(
-    conn: sqlite3.Connection, feed: str, file: str, sha256: str, since: str, code: str, message: str, hint: str,
-    line: int, column: str, text: str, whole_file: int,
-) -> str:
-    name = f"{feed}/{sha256}/{line}/{column}/{code}"
-    quarantine_id = "q" + hashlib.sha256(name.encode()).hexdigest()[:11]
-    conn.execute(SQL["quarantine_put"], {
-        "id": quarantine_id, "feed": feed, "file": file, "sha256": sha256, "since": since, "code": code,
-        "message": message, "hint": hint, "line": line, "column": column, "text": text[:1024], "whole_file": whole_file,
-    })
-    return quarantine_id
+def _row_id(feed: str, problem: Problem) -> str:
+    return _id(feed, problem.column, problem.code, problem.text)
+
+
+def _id(*parts: str) -> str:
+    return "q" + hashlib.sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()[:11]
 
 
 def is_known(conn: sqlite3.Connection, feed: str, sha256: str) -> bool:

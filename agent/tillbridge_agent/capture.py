@@ -1,0 +1,247 @@
+"""Capture: from a settled file to queued changes, and what becomes of files that are not believed.
+
+Stage a private copy, judge it, and then one transaction: reference, snapshot, changes (DESIGN §5.1). Files
+are worked on one at a time; each ends in exactly one of: accepted, held, quarantined, nothing, pending.
+"""
+
+import datetime as dt
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from tillbridge_agent import crash
+from tillbridge_agent.core.feed import FeedConfig
+from tillbridge_agent.core.gate import Reason, RowCounts
+from tillbridge_agent.evaluate import Evaluation, KnownFile, evaluate
+from tillbridge_agent.fullstate import FullStates
+from tillbridge_agent.sources.folder import Seen, Staged, drop_copies, stage
+from tillbridge_agent.store import captures, outbox, setaside
+from tillbridge_agent.store.captures import STAGED_ROWS_MAX, Accepted, Known, SnapshotView
+from tillbridge_agent.store.database import AgentStore
+from tillbridge_protocol.records import AsOf
+
+log = structlog.get_logger()
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What became of one file."""
+
+    verdict: str
+    changes: int = 0
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A person's yes to a held file."""
+
+    hold: str
+    by: str
+    why: str
+
+
+@dataclass
+class Capture:
+    """Works on the files of all feeds, one at a time, on the capture thread; every method blocks."""
+
+    store: AgentStore
+    copies: Path
+    fulls: FullStates
+    clock: Callable[[], dt.datetime]
+
+    def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None) -> Captured:
+        """Stage and judge one settled file. `looked_at`: when the version before was last seen.
+
+        Raises ChangedWhileReading, OSError; then nothing happened and the file is looked at again.
+        """
+        settled_at = self.clock()
+        staged = stage(seen, self.copies)
+        known = self._run(captures.known, feed.name)
+        as_of = _observed(seen, looked_at, settled_at)
+        if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
+            self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
+            return Captured("nothing")
+        if self._run(setaside.is_known, feed.name, staged.sha256):
+            return Captured("held")
+        return self._judge(feed, staged, seen.name, seen.mtime_ns, as_of, known, None)
+
+    def approve(self, feed: FeedConfig, hold: dict[str, object], by: str, why: str) -> Captured:
+        """Accept the copy of a held file; a person has overruled the guards.
+
+        What cannot be mapped at all stays held: the verdict is then not `accept`.
+        """
+        known = self._run(captures.known, feed.name)
+        mtime_ns = int(str(hold["mtime_ns"]))
+        copy = self.copies / str(hold["sha256"])
+        staged = Staged(str(hold["sha256"]), copy, copy.stat().st_size)
+        at = dt.datetime.fromisoformat(str(hold["since"]))
+        as_of = AsOf(min(at, _instant(mtime_ns)), at, "observed")
+        approval = Approval(str(hold["id"]), by, why)
+        return self._judge(feed, staged, str(hold["file"]), mtime_ns, as_of, known, approval)
+
+    def tidy(self) -> None:
+        """Delete copies that nothing refers to; after each commit and at the start."""
+        referenced = self._run(setaside.referenced_copies) | self.fulls.pinned()
+        drop_copies(self.copies, referenced)
+
+    def _judge(
+        self, feed: FeedConfig, staged: Staged, name: str, mtime_ns: int, as_of: AsOf, known: Known | None,
+        approval: "Approval | None",
+    ) -> Captured:
+        rows = _StagedRows(self.store, feed.name)
+        result = evaluate(
+            feed, staged.path, name=name, old=self._known_file(known),
+            snapshot=SnapshotView(self.store, feed.name) if known else None, now=self.clock(), on_row=rows,
+        )
+        rows.flush()
+        at = self.clock().isoformat()
+        first = result.reasons[0] if result.reasons else Reason("", "", "")
+        told = (first.code, first.message, first.hint)
+        verdict = "accept" if approval is not None and result.approvable else result.verdict
+        if verdict == "accept":
+            return self._accept(feed, result, staged, name, mtime_ns, as_of, approval)
+        if approval is not None:
+            return Captured(verdict)
+        if verdict == "hold":
+            self._run(_hold, feed.name, name, staged.sha256, mtime_ns, at, told, result)
+        elif verdict == "quarantine":
+            self._run(_quarantine, feed.name, name, staged.sha256, at, told)
+        log.warning(verdict, feed=feed.name, file=name, code=first.code, message=first.message)
+        return Captured(verdict)
+
+    def _accept(
+        self, feed: FeedConfig, result: Evaluation, staged: Staged, name: str, mtime_ns: int, as_of: AsOf,
+        approval: "Approval | None",
+    ) -> Captured:
+        rows = result.rows
+        file = Accepted(
+            feed=feed.name, fingerprint=feed.fingerprint, config=msgspec.json.encode(feed).decode(), file=name,
+            sha256=staged.sha256, encoding=result.encoding or "", columns=result.columns, rows=rows.accepted,
+            counts=(rows.read, rows.accepted, rows.rejected, rows.filtered, int(result.one_line)), bytes=staged.size,
+            mtime_ns=mtime_ns, absence=feed.absence, as_of=as_of, captured_at=self.clock().isoformat(),
+        )
+        if result.full and self.fulls.sending(feed.name):
+            self.fulls.restart()
+        changes = self._run(_commit, file, result, approval, sending=self.fulls.sending(feed.name))
+        crash.reach("capture.committed")
+        log.info(
+            "accepted", feed=feed.name, file=name, rows=rows.read, changes=changes, full=result.full,
+            settled_at=as_of.to.isoformat(), captured_at=self.clock().isoformat(), rejected=rows.rejected,
+        )
+        self.tidy()
+        return Captured("accept", changes)
+
+    def _known_file(self, known: Known | None) -> KnownFile | None:
+        """The last accepted file, when its copy is still there; a lost copy means a full load."""
+        if known is None:
+            return None
+        path = self.copies / known.sha256
+        if not path.exists():
+            log.warning("copy lost", feed=known.feed, sha256=known.sha256)
+            return None
+        read, accepted, rejected, filtered, one_line = known.counts
+        return KnownFile(
+            path=path, sha256=known.sha256, encoding=known.encoding, columns=known.columns,
+            rows=RowCounts(read, accepted, rejected, filtered), fingerprint=known.fingerprint,
+            one_line=bool(one_line), feed=msgspec.json.decode(known.config, type=FeedConfig),
+        )
+
+    def _run(self, call: Callable[..., R], *args: object, **kwargs: object) -> R:
+        return self.store.submit(call, *args, **kwargs).result()
+
+
+class _StagedRows:
+    """Collects (key hash, row hash) pairs of a file read in full and writes them in portions."""
+
+    def __init__(self, store: AgentStore, feed: str) -> None:
+        self._store, self._feed = store, feed
+        self._rows: list[tuple[bytes, bytes]] = []
+        self._begun = False
+
+    def __call__(self, key: bytes, row: bytes) -> None:
+        self._rows.append((key, row))
+        if len(self._rows) >= STAGED_ROWS_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        if not self._begun:
+            self._store.submit(captures.clear_staged, self._feed).result()
+            self._begun = True
+        if self._rows:
+            self._store.submit(captures.stage_rows, self._feed, self._rows).result()
+            self._rows = []
+
+
+def _commit(
+    conn: sqlite3.Connection, file: Accepted, result: Evaluation, approval: Approval | None, *, sending: bool,
+) -> int:
+    if approval is not None:
+        setaside.decide(conn, approval.hold, "approved", approval.by, approval.why, file.captured_at)
+    changes = captures.commit(conn, file, result.delta, full=result.full, sending=sending)
+    setaside.quarantine_rows(
+        conn, feed=file.feed, file=file.file, sha256=file.sha256, since=file.captured_at, problems=result.problems,
+        cleared=result.cleared, whole=result.full or result.delta.replaces,
+    )
+    outbox.count(conn, "rows_read", result.rows.read)
+    outbox.count(conn, "rows_rejected", result.rows.rejected)
+    return changes
+
+
+def _hold(
+    conn: sqlite3.Connection, feed: str, name: str, sha256: str, mtime_ns: int, at: str, told: tuple[str, str, str],
+    result: Evaluation,
+) -> None:
+    sample: list[dict[str, str | None]] = [
+        {"kind": one.kind, "key": one.key, "before": _told(one.before), "after": _told(one.record)}
+        for one in result.delta.changes[: setaside.SAMPLE_MAX]
+    ]
+    setaside.hold_file(
+        conn, feed=feed, file=name, sha256=sha256, mtime_ns=mtime_ns, since=at, reason=told,
+        affected=len(result.delta.changes), sample=sample,
+    )
+    outbox.count(conn, "files_held")
+
+
+def _quarantine(
+    conn: sqlite3.Connection, feed: str, name: str, sha256: str, at: str, told: tuple[str, str, str],
+) -> None:
+    setaside.quarantine_file(conn, feed=feed, file=name, sha256=sha256, since=at, reason=told)
+    outbox.count(conn, "files_quarantined")
+
+
+def _told(record: object) -> str | None:
+    """A record for a person: its amount, or nothing when it is gone."""
+    for name in ("on_hand", "list_price", "cost", "title"):
+        value = getattr(record, name, None)
+        if value is not None:
+            return str(value)
+    return None
+
+
+def _observed(seen: Seen, looked_at: dt.datetime | None, settled_at: dt.datetime) -> AsOf:
+    """The count was true between the last look at the old version and now (DESIGN §5.11)."""
+    written = _instant(seen.mtime_ns)
+    start = looked_at if looked_at is not None else min(written, settled_at)
+    return AsOf(min(start, settled_at), settled_at, "observed")
+
+
+def _instant(mtime_ns: int) -> dt.datetime:
+    try:
+        return dt.datetime.fromtimestamp(mtime_ns / 1e9, tz=dt.UTC)
+    except (OverflowError, OSError, ValueError):
+        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def prepare_copies(copies: Path) -> None:
+    """The folder of staged copies, with nothing half-written in it."""
+    copies.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for part in copies.glob("incoming-*.part"):
+        os.unlink(part)

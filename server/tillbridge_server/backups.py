@@ -1,0 +1,68 @@
+"""Verified backups: a copy by SQLite's backup API, checked, hashed and recorded; positions in one are durable."""
+
+import datetime as dt
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from tillbridge_server.config import BackupConfig, ServerConfig
+from tillbridge_server.errors import Refused
+from tillbridge_server.store.database import backup_sqlite
+from tillbridge_server.store.tables import agent, backup
+
+
+def make_backup(conn: sa.Connection, folder: Path, keep: int, now: dt.datetime) -> dict[str, Any]:
+    """Copy, check and record; agents may forget what is in it. Returns file, bytes and hash.
+
+    Raises Refused when the database is not SQLite or the copy does not pass its check. Runs in the store's
+    thread between two transactions' worth of work, so the copy is one consistent state.
+    """
+    if conn.dialect.name != "sqlite":
+        hint = "Use pg_dump or your replica (server/README.md)."
+        raise Refused("backup", "This server's database is not SQLite.", hint)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = folder / f"tillbridge-{now.strftime('%Y%m%dT%H%M%SZ')}.db"
+    part = target.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    positions = conn.execute(sa.select(agent.c.id, agent.c.epoch, agent.c.seq)).all()
+    backup_sqlite(conn, part)
+    _check(part)
+    with part.open("rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    part.chmod(0o600)
+    part.replace(target)
+    size = target.stat().st_size
+    conn.execute(backup.insert().values(at=now, file=target.name, bytes=size, sha256=digest))
+    for row in positions:
+        conn.execute(agent.update().where(agent.c.id == row.id).values(durable_seq=row.seq))
+    for old in sorted(folder.glob("tillbridge-*.db"))[:-keep]:
+        old.unlink()
+    return {"v": 1, "file": str(target), "bytes": size, "sha256": digest}
+
+
+def next_backup_at(config: ServerConfig, plan: BackupConfig, now: dt.datetime) -> dt.datetime:
+    """The next instant (UTC) at which the clock of the server's zone shows the planned time."""
+    zone = ZoneInfo(config.time_zone)
+    hour, minute = (int(part) for part in plan.at.split(":"))
+    local = now.astimezone(zone)
+    due = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if due <= local:
+        due += dt.timedelta(days=1)
+    return due.astimezone(dt.UTC)
+
+
+def _check(path: Path) -> None:
+    copy = sqlite3.connect(path)
+    try:
+        verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        copy.execute("PRAGMA journal_mode=DELETE").fetchall()
+    finally:
+        copy.close()
+    if verdict != "ok":
+        raise Refused("backup", f"The copy did not pass its check: {verdict}.", "Check the disk of the server.")

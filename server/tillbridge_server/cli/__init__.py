@@ -1,0 +1,45 @@
+"""`tillbridge-server`: the command line of the server; one JSON document on stdout with --json, logs on stderr.
+
+Exit codes: 0 ok, 1 findings, 2 configuration or usage, 3 the server is not running.
+"""
+
+import sys
+
+import click
+
+from tillbridge_server.cli import asking, running
+from tillbridge_server.door import NotRunning
+from tillbridge_server.errors import ConfigError, TillbridgeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Head office: knows what every location holds and charges, and decides what the storefronts show."""
+
+
+for _verb in (*running.VERBS, *asking.VERBS):
+    cli.add_command(_verb)
+
+
+def main() -> None:
+    """Run one verb; errors become one clear sentence, a hint and the exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except ConfigError as error:
+        _say(str(error), error.hint, 2)
+    except NotRunning:
+        _say("The server is not running here.", "Start it with `tillbridge-server serve`, or pass --config.", 3)
+    except TillbridgeError as error:
+        _say(error.message, error.hint, 1)
+
+
+def _say(message: str, hint: str, code: int) -> None:
+    click.echo(f"{message}\n{hint}".rstrip(), err=True)
+    sys.exit(code)

@@ -1,0 +1,140 @@
+"""Verbs that set a server up and run it: init, serve, person."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from tillbridge_server.agents.keys import make_keys
+from tillbridge_server.agents.tls import make_authority
+from tillbridge_server.config import DEFAULT_FILE, load_config
+from tillbridge_server.errors import ConfigError
+from tillbridge_server.store.database import make_engine
+from tillbridge_server.store.migrations import migrate
+
+config_option = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=Path(DEFAULT_FILE), show_default=True,
+    envvar="TILLBRIDGE_SERVER_CONFIG", help="The server.toml to use.",
+)
+
+_TEMPLATE = """\
+# Tillbridge server. Every key is explained in server/README.md.
+name = "{name}"
+listen = "{listen}"
+public_url = "{url}"
+time_zone = "{zone}"
+{tls}{demo}
+[[storefronts]]
+id = "window"
+title = "{name}"
+connector = "shop_window"
+pool = ["*"]
+currency = "{currency}"
+time_zone = "{zone}"
+buffer = "0"
+activate = "{activate}"
+{backup}"""
+_BACKUP = """
+# A verified copy every night. Agents keep sale lines until one holds them, so that a restored server loses none.
+[backup]
+folder = "backups"
+at = "02:30"
+"""
+
+
+@click.command()
+@config_option
+@click.option("--name", default="My shops", show_default=True, help="The chain's name, as the screens show it.")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Address and port to listen on.")
+@click.option("--public-url", default="", help="How agents reach the server; default: http://LISTEN.")
+@click.option("--currency", default="EUR", show_default=True, help="Currency of the first storefront.")
+@click.option("--time-zone", "zone", default="UTC", show_default=True, help="Time zone, such as Europe/Zurich.")
+@click.option("--activate", type=click.Choice(["by_hand", "auto"]), default="by_hand", show_default=True,
+              help="Who lets a new product be shown: a person, or nobody needs to.")
+@click.option("--demo", is_flag=True, help="A demo server: the shop window says so.")
+@click.option("--no-backup", is_flag=True, help="No nightly backup: a restored server then loses sale lines.")
+def init(
+    config_path: Path, name: str, listen: str, public_url: str, currency: str, zone: str, activate: str,
+    demo: bool, no_backup: bool,
+) -> None:
+    """Make server.toml, the keys and an empty database; never overwrites."""
+    if config_path.exists():
+        raise ConfigError(str(config_path), "", "exists already.", "Nothing was changed. Start it with `serve`.")
+    folder = config_path.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    url = public_url or f"http://{listen}"
+    now = dt.datetime.now(dt.UTC)
+    secure = urlsplit(url).scheme == "https"
+    authority = make_authority(folder / "keys", _names(url, listen), now) if secure else ""
+    make_keys(folder / "keys", now, authority)
+    config_path.write_text(_TEMPLATE.format(
+        name=name, listen=listen, url=url, zone=zone, currency=currency, activate=activate,
+        tls='tls_cert = "keys/tls.pem"\ntls_key = "keys/tls.key"\n' if secure else "",
+        demo="demo = true\n" if demo else "", backup="" if no_backup else _BACKUP,
+    ), encoding="utf-8")
+    config = load_config(config_path)
+    engine = make_engine(config.database_url)
+    migrate(engine)
+    engine.dispose()
+    if config.database_url.startswith("sqlite:///"):
+        Path(config.database_url.removeprefix("sqlite:///")).chmod(0o600)
+    click.echo(f"Made {config_path}, its keys and its database.")
+    click.echo(
+        "No backup is set up: what agents sent counts as safe at once, and a restored server loses what came since."
+        if no_backup else
+        f"A verified backup is made every night at {config.backup.at if config.backup else ''} into backups/. "
+        "Copy that folder, and keys/, to another machine."
+    )
+    click.echo(f"Move keys/root.key to a safe place offline. Next: tillbridge-server serve --config {config_path}")
+
+
+@click.command()
+@config_option
+def serve(config_path: Path) -> None:
+    """Run the server until Ctrl-C or SIGTERM."""
+    from tillbridge_server.app import serve_until_stopped
+
+    asyncio.run(serve_until_stopped(load_config(config_path)))
+
+
+@click.command()
+@config_option
+@click.argument("name")
+@click.option("--password-file", type=click.Path(path_type=Path, exists=True),
+              help="Read the password from this file instead of asking.")
+def person(config_path: Path, name: str, password_file: Path | None) -> None:
+    """Let a person sign in to the dashboard, or set their password anew; works while the server is stopped too."""
+    from tillbridge_server.cli.asking import ask_or_open
+    from tillbridge_server.dashboard.people import hash_password
+
+    password = (
+        password_file.read_text(encoding="utf-8").rstrip("\n") if password_file
+        else click.prompt("Password (12 characters or more)", hide_input=True, confirmation_prompt=True)
+    )
+    hashed = hash_password(password)
+    document = ask_or_open(load_config(config_path), "person", {"name": name, "hashed": hashed})
+    click.echo(f"{document['person']} can sign in.")
+
+
+VERBS = (init, serve, person)
+
+
+def _names(url: str, listen: str) -> list[str]:
+    """Host names and addresses for the certificate: the public one, and a concrete listen address."""
+    names = [urlsplit(url).hostname or ""]
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        if not ipaddress.ip_address(host).is_unspecified:
+            names.append(host)
+    except ValueError:
+        names.append(host)
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def set_quiet_umask() -> None:
+    """Files the server makes are for its own user."""
+    os.umask(0o077)
