@@ -21,6 +21,8 @@ class DashboardContext:
     clock: Callable[[], datetime]
     version: str
     started_at: datetime
+    #: Called after every deed of a person: offers may have to be decided again, mail may be waiting.
+    acted: Callable[[], None] = lambda: None
 
     @property
     def offline_after(self) -> timedelta:

@@ -82,7 +82,7 @@ class LocationState:
     time_zone: str
     agents: tuple[AgentState, ...]
     feeds: tuple[FeedState, ...]
-    open_holds: int
+    open_holds: tuple[tuple[str, int], ...]  # (what, SKUs touched)
     pill: str = "ok"
     word: str = "Fresh"
     note: str = ""
@@ -129,7 +129,7 @@ def fleet(conn: sa.Connection, now: datetime, offline_after: timedelta, only: st
         places = places.where(location.c.id == only)
     agents = _agents(conn, now, offline_after, only)
     feeds = _feed_rows(conn, only)
-    holds = _open_file_holds(conn)
+    holds = _open_holds(conn)
     found = []
     for row in conn.execute(places):
         here = tuple(agents.get(row.id, ()))
@@ -139,7 +139,7 @@ def fleet(conn: sa.Connection, now: datetime, offline_after: timedelta, only: st
         beats = [a.heartbeat for a in here if a.heartbeat]
         bare = LocationState(
             id=row.id, name=row.name, phase=row.phase, time_zone=row.time_zone, agents=here, feeds=states,
-            open_holds=holds.get(row.id, 0),
+            open_holds=tuple(holds.get(row.id, ())),
             quarantine=tuple(q for b in beats for q in b.quarantine),
             held_files=tuple(h for b in beats for h in b.holds),
         )
@@ -249,13 +249,12 @@ def _feed_state(row: _FeedRow, health: FeedHealth | None, now: datetime, offline
     )
 
 
-def _open_file_holds(conn: sa.Connection) -> dict[str, int]:
-    """Open holds by location; a breaker belongs to a storefront and is not counted here."""
-    query = sa.select(hold.c.place).where(hold.c.state == "open", hold.c.what.in_(("file", "change", "conflict")))
-    found: dict[str, int] = {}
-    for (place,) in conn.execute(query):
-        where = place.partition("/")[0]
-        found[where] = found.get(where, 0) + 1
+def _open_holds(conn: sa.Connection) -> dict[str, list[tuple[str, int]]]:
+    """(what, SKUs touched) of the open holds by location; those of a whole storefront belong to none."""
+    query = sa.select(hold.c.place, hold.c.what, hold.c.affected).where(hold.c.state == "open")
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.place.partition("/")[0], []).append((row.what, row.affected))
     return found
 
 
@@ -270,8 +269,11 @@ def _verdict(place: LocationState) -> tuple[int, str, str, str]:
         return 1, "stop", "Offline", "Its backlog is unknown until it calls"
     if silent:
         return 2, "stop", f"{len(silent)} of {len(place.agents)} offline", "The other agents flow"
+    tripped = sum(touched for what, touched in place.open_holds if what == "breaker")
+    if tripped:
+        return 3, "trip", "Breaker tripped", f"{tripped:,} SKUs held, the rest flows"
     if place.open_holds:
-        return 3, "held", "Held", f"{place.open_holds} waiting for a decision; the rest flows"
+        return 3, "held", "Held", f"{len(place.open_holds)} waiting for a decision; the rest flows"
     failing = [f for f in place.feeds if f.verdict == "failing"]
     if failing:
         return 2, "stop", "Failing", failing[0].problem or f"Feed {failing[0].name} cannot be read"

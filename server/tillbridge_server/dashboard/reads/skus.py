@@ -138,6 +138,11 @@ def locations_named(conn: sa.Connection, q: str) -> list[tuple[str, str]]:
     return [(row.id, row.name) for row in conn.execute(query.order_by(location.c.name).limit(PAGE))]
 
 
+def location_names(conn: sa.Connection) -> dict[str, str]:
+    """What each location is called."""
+    return {row.id: row.name for row in conn.execute(sa.select(location.c.id, location.c.name))}
+
+
 def facts_of(conn: sa.Connection, variant_id: str, kinds: tuple[str, ...]) -> list[Any]:
     """Every latest fact of these kinds about any code of the variant, gone ones too, by location and feed."""
     query = (

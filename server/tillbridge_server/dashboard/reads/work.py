@@ -1,5 +1,6 @@
 """What waits and what happened: holds, dead letters, storefronts, last published, backups, the audit log."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tillbridge_server.dashboard.reads.skus import facts_of, json_object, title_of
+from tillbridge_server.dashboard.say import count
 from tillbridge_server.store.tables import (
     audit,
     backup,
@@ -42,20 +44,42 @@ class HoldRow:
     decided_at: datetime | None
     decided_by: str | None
     decided_why: str | None
+    where: str  # "Mallow, feed stock"; a storefront keeps its id
+
+    @property
+    def title(self) -> str:
+        """One sentence with the number in it."""
+        place = self.where.partition(",")[0]
+        if self.code == "to_zero":
+            return f"{count(self.affected, 'SKU')} would go to zero in {place}"
+        if self.code == "price_drop":
+            return f"{count(self.affected, 'price')} would fall by a lot in {place}"
+        if self.code == "owner_missing":
+            return f"Feeds disagree about {count(self.affected, 'SKU')}"
+        return re.split(r"(?<=[a-z0-9”)])\.\s", self.message, maxsplit=1)[0].rstrip(".")
 
 
-def _hold_row(row: Any) -> HoldRow:
-    sample = msgspec.json.decode(row.sample, type=list[dict[str, Any]])
-    return HoldRow(
-        row.id, row.what, row.place, row.since, row.code, row.message, row.hint, row.affected, sample,
-        row.state, row.agent_id, row.decided_at, row.decided_by, row.decided_why,
-    )
+def _hold_rows(conn: sa.Connection, query: sa.Select[Any]) -> list[HoldRow]:
+    rows = conn.execute(query).all()
+    ids = {row.place.partition("/")[0] for row in rows}
+    named = sa.select(location.c.id, location.c.name).where(location.c.id.in_(ids))
+    names = {row.id: row.name for row in conn.execute(named)} if ids else {}
+    found = []
+    for row in rows:
+        place, _, fed = row.place.partition("/")
+        name = names.get(place, place)
+        found.append(HoldRow(
+            row.id, row.what, row.place, row.since, row.code, row.message, row.hint, row.affected,
+            msgspec.json.decode(row.sample, type=list[dict[str, Any]]), row.state, row.agent_id, row.decided_at,
+            row.decided_by, row.decided_why, f"{name}, feed {fed}" if fed else name,
+        ))
+    return found
 
 
 def open_holds(conn: sa.Connection) -> list[HoldRow]:
     """Everything that waits for a decision, most affected first, then the oldest."""
     query = sa.select(hold).where(hold.c.state == "open").order_by(hold.c.affected.desc(), hold.c.since)
-    return [_hold_row(row) for row in conn.execute(query)]
+    return _hold_rows(conn, query)
 
 
 def count_open_holds(conn: sa.Connection) -> int:
@@ -65,14 +89,13 @@ def count_open_holds(conn: sa.Connection) -> int:
 
 def one_hold(conn: sa.Connection, hold_id: str) -> HoldRow | None:
     """A hold in any state."""
-    row = conn.execute(sa.select(hold).where(hold.c.id == hold_id)).first()
-    return None if row is None else _hold_row(row)
+    return next(iter(_hold_rows(conn, sa.select(hold).where(hold.c.id == hold_id))), None)
 
 
 def decided_holds(conn: sa.Connection, limit: int = ROWS) -> list[HoldRow]:
     """The last decided ones, newest first."""
-    query = sa.select(hold).where(hold.c.decided_at.is_not(None)).order_by(hold.c.decided_at.desc()).limit(limit)
-    return [_hold_row(row) for row in conn.execute(query)]
+    query = sa.select(hold).where(hold.c.decided_by.is_not(None)).order_by(hold.c.decided_at.desc()).limit(limit)
+    return _hold_rows(conn, query)
 
 
 @dataclass(frozen=True)
@@ -135,7 +158,7 @@ class StorefrontState:
 def storefront_state(conn: sa.Connection, storefront: str) -> StorefrontState:
     """Offers by state, the publish queue, what the storefront finally refused, the last change."""
     by_state = sa.select(offer.c.state, sa.func.count()).where(offer.c.storefront == storefront)
-    states: dict[str, int] = {state: n for state, n in conn.execute(by_state.group_by(offer.c.state))}
+    states = {row[0]: int(row[1]) for row in conn.execute(by_state.group_by(offer.c.state))}
     tasks = sa.select(
         sa.func.count(), sa.func.coalesce(sa.func.sum(sa.case((publish_task.c.tries > 0, 1), else_=0)), 0),
         sa.func.max(publish_task.c.error),
