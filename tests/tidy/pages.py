@@ -33,7 +33,7 @@ def verbs(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
             yield from verbs(command, (*before, name))
-        elif not command.hidden:
+        if not command.hidden and not (isinstance(command, click.Group) and not command.invoke_without_command):
             yield " ".join((*before, name))
 
 

@@ -42,7 +42,7 @@ _IMPURE_METHODS = {
 _WORDS = {
     "parser": "reader", "transformer": "mapping", "pipeline": "feed", "job": "feed or change", "entity": "record",
     "payload": "batch, record or body", "registration": "enrollment", "ping": "heartbeat", "sku": "code or variant",
-    "allocation": "reservation", "driver": "connector", "integration": "connector", "node": "agent or till",
+    "allocation": "reservation", "driver": "connector", "integration": "connector",
     "client": "agent or location", "timestamp": "as_of or at",
 }
 

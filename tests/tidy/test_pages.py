@@ -13,9 +13,9 @@ PROGRAMS = {"agent": "tillbridge_agent", "server": "tillbridge_server"}
 
 
 def _cli(package: str) -> click.Group:
-    main = importlib.import_module(f"{package}.cli").main
-    assert isinstance(main, click.Group)
-    return main
+    module = importlib.import_module(f"{package}.cli")
+    groups = [value for value in vars(module).values() if isinstance(value, click.Group)]
+    return max(groups, key=lambda group: len(group.commands))
 
 
 def _pages(*rooms: str) -> list[Path]:

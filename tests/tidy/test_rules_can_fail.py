@@ -162,6 +162,8 @@ def test_verbs_and_keys() -> None:
     assert isinstance(holds, click.Group)
     holds.add_command(click.Command("list"))
     assert list(pages.verbs(main)) == ["holds list", "run"]
+    holds.invoke_without_command = True
+    assert list(pages.verbs(main)) == ["holds list", "holds", "run"]
     assert list(pages.missing("verb", ["holds list"], pages.code_of("say holds list in prose"), "README.md"))
     assert not list(pages.missing("verb", ["holds list"], pages.code_of("say `x holds list` in code"), "README.md"))
     assert list(pages.missing("config key", ["poll"], pages.code_of("`poll_s`"), "README.md"))
