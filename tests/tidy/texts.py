@@ -13,7 +13,8 @@ ROOT_ENTRIES = {
 }
 _LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 _SKIPS = re.compile(
-    r"pytest\.(?:mark\.)?(?P<what>xfail|skip(?:if)?|importorskip)\b(?P<rest>.{0,300})|raise NotImplementedError", re.DOTALL
+    r"pytest\.(?:mark\.)?(?P<what>xfail|skip(?:if)?|importorskip)\b(?P<rest>.{0,300})"
+    r"|raise NotImplementedError", re.DOTALL
 )
 _MACHINE_PATHS = re.compile(r"(?<![\w.:/])/(?:root|home|work|Users)/[\w.-]+|\b[A-Za-z]:\\\\?Users\\", re.ASCII)
 _INDEXES = re.compile(r"https?://[^\s\"']+/simple\b")
