@@ -14,7 +14,7 @@ SIGNATURE_LIFE_S = 120
 CLOCK_WINDOW_S = 300
 #: Long poll: the server answers empty after this long.
 POLL_WAIT_S_MAX = 25
-#: One-time codes: life, and wrong tries before the code is burned.
+#: One-time codes: life, and wrong codes from one address before it must wait (`busy`).
 CODE_LIFE_S = 3_600
 CODE_TRIES_MAX = 5
 #: Messages handed out in one mailbox answer; the rest waits for the next poll.
