@@ -134,7 +134,8 @@ def _first_load(feed: FeedConfig, file: Path, encoding: str, head: Head, on_row:
     """Counts and checks in one stream and keeps no rows; differing duplicates are found where nobody else does."""
     found = FileDelta(full=True)
     stream = RowStream(feed, file, encoding)
-    keys: set[bytes] = set()
+    #: Of each key seen, by half its hash: whether any of its rows gave a record.
+    keys: dict[bytes, bool] = {}
     twice: set[bytes] = set()
     for mapped in stream:
         found.new.take(mapped)
@@ -144,19 +145,21 @@ def _first_load(feed: FeedConfig, file: Path, encoding: str, head: Head, on_row:
         hashed = key_hash(mapped.key)
         if on_row is not None:
             on_row(hashed, row_hash(mapped))
-        elif hashed[:8] in keys:
-            twice.add(hashed[:8])
         else:
-            keys.add(hashed[:8])
+            half = hashed[:8]
+            if half in keys:
+                twice.add(half)
+            keys[half] = bool(mapped.records) or keys.get(half, False)
     _close(found, stream, head, None)
-    found.delta.counts.new = len(keys) if on_row is None else found.rows.accepted
+    found.delta.counts.new = sum(keys.values()) if on_row is None else found.rows.accepted
     found.delta.counts.same = 0
     if twice:
         again = (mapped for mapped in open_rows(feed, file, encoding)
                  if mapped.key is not None and key_hash(mapped.key)[:8] in twice)
-        found.delta.problems = full_delta((), again).problems
-        found.conflicts = frozenset(problem.text for problem in found.delta.problems)
-        found.delta.counts.new -= len(found.conflicts)
+        settled = full_delta((), again)
+        found.delta.problems = settled.problems
+        found.conflicts = frozenset(problem.text for problem in settled.problems)
+        found.delta.counts.new += settled.counts.new - sum(keys[half] for half in twice)
     return found
 
 
