@@ -54,7 +54,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A browser test that could not run fails where TILLBRIDGE_REQUIRE_BROWSER is set (.ci/run)."""
     report = yield
-    if report.skipped and item.get_closest_marker("browser") and os.environ.get("TILLBRIDGE_REQUIRE_BROWSER"):
+    needs_browser = "browser" in item.path.parts or item.get_closest_marker("browser")
+    if report.skipped and needs_browser and os.environ.get("TILLBRIDGE_REQUIRE_BROWSER"):
         report.outcome = "failed"
         report.longrepr = f"NOT RUN counts as a failure here: {call.excinfo.value if call.excinfo else 'skipped'}"
     return report

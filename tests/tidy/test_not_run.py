@@ -1,0 +1,37 @@
+"""A test that could not run is told by name, and is a failure where the environment asks for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.tidy.tree import ROOT
+
+_TESTS = """
+import pytest
+
+@pytest.mark.browser
+def test_page():
+    pytest.skip("NOT RUN: no Chromium")
+
+def test_samples():
+    pytest.skip("NOT RUN: no samples here")
+"""
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", "2 skipped"), ("1", "1 failed, 1 skipped")])
+def test_not_run_is_said(tmp_path: Path, required: str, outcome: str) -> None:
+    """Skips are listed with their reasons; only browser tests fail, and only where they are required."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser\n", encoding="utf-8")
+    (tmp_path / "test_pages.py").write_text(_TESTS, encoding="utf-8")
+    environment = {**os.environ, "TILLBRIDGE_REQUIRE_BROWSER": required, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTEST_ADDOPTS", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", "pytest.ini", "."],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )
+    assert outcome in done.stdout, done.stdout + done.stderr
+    assert "NOT RUN: no samples here (1 test)" in done.stdout
+    assert ("NOT RUN: no Chromium (1 test)" in done.stdout) is not bool(required)
+    assert done.returncode == (1 if required else 0)
