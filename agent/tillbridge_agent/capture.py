@@ -61,9 +61,11 @@ class Capture:
 
         Raises ChangedWhileReading, OSError; then nothing happened and the file is looked at again.
         """
+        known = self._run(captures.known, feed.name)
+        if known is not None and seen.name != known.file and seen.mtime_ns < known.mtime_ns:
+            return Captured("nothing")  # older than what is believed: history, not news
         settled_at = self.clock()
         staged = stage(seen, self.copies)
-        known = self._run(captures.known, feed.name)
         as_of = _observed(seen, looked_at, settled_at)
         if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)

@@ -108,14 +108,18 @@ def serve(config_path: Path) -> None:
               help="Read the password from this file instead of asking.")
 def person(config_path: Path, name: str, password_file: Path | None) -> None:
     """Let a person sign in to the dashboard, or set their password anew; works while the server is stopped too."""
+    from argon2 import PasswordHasher
+
     from tillbridge_server.cli.asking import ask_or_open
-    from tillbridge_server.dashboard.people import hash_password
+    from tillbridge_server.dashboard.people import PASSWORD_MIN
 
     password = (
         password_file.read_text(encoding="utf-8").rstrip("\n") if password_file
         else click.prompt("Password (12 characters or more)", hide_input=True, confirmation_prompt=True)
     )
-    hashed = hash_password(password)
+    if len(password) < PASSWORD_MIN:
+        raise click.UsageError(f"The password needs {PASSWORD_MIN} characters or more; three or four words do well.")
+    hashed = PasswordHasher().hash(password)
     document = ask_or_open(load_config(config_path), "person", {"name": name, "hashed": hashed})
     click.echo(f"{document['person']} can sign in.")
 

@@ -1,0 +1,179 @@
+"""The composition root of the agent: builds every object, starts the loops, stops them in order."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiohttp
+import msgspec
+import structlog
+
+from tillbridge_agent import identity as identities
+from tillbridge_agent import status
+from tillbridge_agent.capture import Capture, prepare_copies
+from tillbridge_agent.config import AgentConfig, FeedConfig
+from tillbridge_agent.core.rows import Mapped
+from tillbridge_agent.core.uplink import Uplink
+from tillbridge_agent.deeds import Deeds
+from tillbridge_agent.errors import ConfigError
+from tillbridge_agent.evaluate import open_rows
+from tillbridge_agent.fullstate import FullStates
+from tillbridge_agent.journals import Journals
+from tillbridge_agent.local import LocalDoor
+from tillbridge_agent.sources.folder import FolderHints
+from tillbridge_agent.store import captures
+from tillbridge_agent.store.captures import Known
+from tillbridge_agent.store.database import AgentStore
+from tillbridge_agent.store.outbox import Sender
+from tillbridge_agent.sync import BatchLane, MailLane
+from tillbridge_agent.transport import Clock, Transport
+from tillbridge_agent.watch import FeedWatch
+from tillbridge_protocol.changes import FeedInfo
+
+log = structlog.get_logger()
+
+
+def utc_now() -> dt.datetime:
+    """The machine's clock, aware UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+async def run_until_stopped(config: AgentConfig) -> None:
+    """Run the agent until SIGINT or SIGTERM. Raises ConfigError before anything is started."""
+    log_to_stderr()
+    identity = identities.load(config.state)
+    if config.server is not None and config.server.rstrip("/") != identity.server:
+        raise ConfigError(str(config.path), "server", f"This agent is enrolled at {identity.server}.",
+                          "Enroll again with a code of the new server, or put the old address back.")
+    agent = Agent(config, identity)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows has no loop signal handlers
+            loop.add_signal_handler(number, stop.set)
+    async with aiohttp.ClientSession() as session:
+        await agent.start(session)
+        try:
+            await agent.run_until(stop)
+        finally:
+            await agent.stop()
+
+
+class Agent:
+    """Everything a running agent is made of."""
+
+    def __init__(self, config: AgentConfig, identity: identities.Identity) -> None:
+        self.config, self.identity = config, identity
+        self.version = version("tillbridge-agent")
+        self.watches: dict[str, FeedWatch] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, session: aiohttp.ClientSession) -> None:
+        """Open the database, then the local door, then start the loops."""
+        config, copies = self.config, self.config.state / "copies"
+        config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        prepare_copies(copies)
+        self.store = store = AgentStore(config.state / "agent.db")
+        await store.run(captures.forget_half_sent)
+        self.fulls = FullStates(store, copies, self._open_rows)
+        self.capture = Capture(store, copies, self.fulls, utc_now)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture")
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.capture.tidy)
+        transport = Transport(self.identity, Clock(utc_now), session)
+        self.uplink = Uplink(heartbeat_s=config.heartbeat_s)
+        self.lane = BatchLane(
+            store, transport, self.uplink, self.fulls, self._sender(), self._heartbeat,
+            Random(secrets.randbits(64)), utc_now,  # noqa: S311 - jitter, not a secret
+        )
+        self._deeds = Deeds(self)
+        self._door = LocalDoor(config.state, self._deeds.verbs())
+        await self._door.open()
+        self._start_loops(store, transport)
+        log.info("running", location=self.identity.location, server=self.identity.server, status_page=self._door.url)
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Wait for the stop; a loop that dies takes the agent with it, so that its supervisor restarts all."""
+        waiting = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        for task in done:
+            if task is not waiting and task.exception() is not None:
+                log.error("a loop died", loop=task.get_name(), exc_info=task.exception())
+                raise SystemExit(1)
+
+    async def stop(self) -> None:
+        """Stop the loops, finish the capture under way, close the database."""
+        await self._door.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._hints.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        self.store.close()
+        log.info("stopped")
+
+    async def status(self) -> dict[str, Any]:
+        """The `status` document."""
+        facts = await self.store.run(status.read_facts)
+        return status.status_document(
+            facts, identity=self.identity, version=self.version, feeds=self.config.feeds, watches=self.watches,
+            uplink=self.uplink, lane=self.lane, state=self.config.state,
+        )
+
+    async def on_capture_thread(self, call: Any, *args: Any) -> Any:
+        """Run something between two captures."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+
+    def feed(self, name: str) -> FeedConfig:
+        """The configured feed of this name. Raises ConfigError."""
+        return self.config.feed(name)
+
+    def _start_loops(self, store: AgentStore, transport: Transport) -> None:
+        self._hints = FolderHints(asyncio.get_running_loop())
+        journals = Journals(store, utc_now)
+        for feed in self.config.feeds:
+            watch = FeedWatch(feed, self.capture, journals, self._executor, utc_now, self.lane.wake)
+            self.watches[feed.name] = watch
+            self._tasks.append(asyncio.create_task(watch.run(self._hints), name=f"feed {feed.name}"))
+        self._tasks.append(asyncio.create_task(self.lane.run(), name="batches"))
+        mail = MailLane(store, transport, self._deeds.deal)
+        self._tasks.append(asyncio.create_task(mail.run(), name="mailbox"))
+
+    def _sender(self) -> Sender:
+        feeds = {
+            feed.name: FeedInfo(numbering=feed.numbering, config=feed.fingerprint, absence=feed.absence)
+            for feed in self.config.feeds
+        }
+        return Sender(self.identity.agent, self.identity.location, feeds)
+
+    async def _heartbeat(self) -> Any:
+        facts = await self.store.run(status.read_facts)
+        return status.heartbeat(
+            facts, version=self.version, now=utc_now(), feeds=self.config.feeds, watches=self.watches,
+            state=self.config.state,
+        )
+
+    def _open_rows(self, known: Known, path: Path) -> Iterator[Mapped]:
+        """The rows of a kept copy under the configuration it was accepted with."""
+        return open_rows(msgspec.json.decode(known.config, type=FeedConfig), path, known.encoding)
+
+
+def log_to_stderr() -> None:
+    """JSON lines on stderr; stdout belongs to documents."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info, structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=True,
+    )
+
