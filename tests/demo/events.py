@@ -1,8 +1,10 @@
 """Follows the agent's log and makes one story per accepted export: settled, rows, changes, synced, published."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,7 @@ class Stories:
                 settled_at=seconds(event["settled_at"]), captured_at=seconds(event["captured_at"]),
             ))
         elif event["event"] == "synced":
-            moment = seconds(event["at"]) if "at" in event else at
+            moment = seconds(event["timestamp"]) if "timestamp" in event else at
             for story in self._open:
                 if story.synced_at is None and story.captured_at <= moment:
                     story.synced_at = moment
@@ -105,8 +107,8 @@ class Stories:
             story.write = next((w for w in reversed(writes) if w.ended_at <= story.settled_at), None)
             if story.write is not None and story.synced_at is not None:
                 codes = story.write.changed.keys()
-                seen = [s.at for s in sights if s.at >= story.captured_at and s.code in codes]
-                story.published_at = max(seen, default=None)
+                after = _since(story.captured_at, sights)
+                story.published_at = max((sight.at for sight in after if sight.code in codes), default=None)
         done: list[Story] = []
         while self._open and self._is_done(self._open[0], now):
             done.append(self._open.pop(0))
@@ -116,6 +118,11 @@ class Stories:
         if story.changes == 0:
             return True
         return story.published_at is not None or now - story.captured_at > self.PATIENCE_S
+
+
+def _since(moment: float, sights: list[Sight]) -> Iterator[Sight]:
+    """The latest sights, newest first, down to the moment."""
+    return takewhile(lambda sight: sight.at >= moment, reversed(sights))
 
 
 def seconds(text: str) -> float:

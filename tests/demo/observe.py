@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 import time
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +25,7 @@ class ShopWindow:
         self._host, self._port = host, port
         self._connection: http.client.HTTPConnection | None = None
 
-    def read(self, since: int) -> tuple[int, dict[str, Value | None]]:
+    def read(self, since: int) -> "Look":
         """The window's version and what changed after version `since`. Raises OSError when it does not answer."""
         try:
             if self._connection is None:
@@ -37,8 +38,8 @@ class ShopWindow:
             raise OSError(f"the shop window does not answer: {error}") from error
         if answer.status != http.client.OK:
             self.close()
-            raise OSError(f"the shop window answers {answer.status}")
-        return items(json.loads(body))
+            raise OSError(f"the shop window answers {answer.status}: {body[:200]!r}")
+        return look(json.loads(body))
 
     def close(self) -> None:
         """Drops the connection; the next `read` makes a new one."""
@@ -47,15 +48,33 @@ class ShopWindow:
             self._connection = None
 
 
-def items(document: dict[str, Any]) -> tuple[int, dict[str, Value | None]]:
-    """The version and, per code, what a shopper sees: pieces available and the price to pay."""
-    shown: dict[str, Value | None] = {}
-    for item in document["items"]:
-        stock, price = item["available"], item["price_now"]
-        value = None if stock is None or price is None else Value(Decimal(stock), Decimal(price))
-        for code in item["codes"]:
-            shown[code] = value
-    return document["version"], shown
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One answer of the shop window; `whole` when it holds everything and not only what changed.
+
+    `shown` is by variant: its codes and what a shopper sees of it.
+    """
+
+    version: int
+    whole: bool
+    shown: dict[str, tuple[tuple[str, ...], Value]]
+    removed: tuple[str, ...]
+
+    def by_code(self) -> dict[str, Value]:
+        """What a shopper sees, by code."""
+        return {code: value for codes, value in self.shown.values() for code in codes}
+
+
+def look(document: dict[str, Any]) -> Look:
+    """Reads an answer: pieces available and the price to pay now."""
+    return Look(
+        version=document["version"], whole=document["since"] == 0,
+        shown={
+            item["variant"]: (tuple(item["codes"]), Value(Decimal(item["available"]), Decimal(item["price"])))
+            for item in document["items"]
+        },
+        removed=tuple(document["removed"]),
+    )
 
 
 class Observer:
@@ -66,6 +85,7 @@ class Observer:
         self._window = ShopWindow(host, port)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
+        self._variants: dict[str, tuple[str, ...]] = {}
         self._shown: dict[str, Value] = {}
         self.sights: list[Sight] = []
         self.polls = 0
@@ -90,22 +110,38 @@ class Observer:
         version, due = 0, time.monotonic()
         while not self._stop.is_set():
             try:
-                version, changed = self._window.read(version)
-                self._note(time.time(), changed)
-                self.polls += 1
+                seen = self._window.read(version)
             except OSError:
                 self.misses += 1
+            else:
+                version = seen.version
+                self.note(time.time(), seen)
+                self.polls += 1
             due = max(due + POLL_S, time.monotonic())
             self._stop.wait(max(0.0, due - time.monotonic()))
 
-    def _note(self, at: float, changed: dict[str, Value | None]) -> None:
-        for code, value in changed.items():
-            if self._shown.get(code) == value:
-                continue
-            self.sights.append(Sight(at, code, value))
-            if value is None:
-                self._shown.pop(code, None)
-            else:
-                self._shown[code] = value
+    def note(self, at: float, seen: Look) -> None:
+        """Adds what differs from what was seen before as sights of the moment `at`."""
+        gone = set(seen.removed)
+        if seen.whole:
+            gone |= self._variants.keys() - seen.shown.keys()
+        for variant in sorted(gone & self._variants.keys()):
+            for code in self._variants.pop(variant):
+                self._sight(at, code, None)
+        for variant, (codes, value) in seen.shown.items():
+            for code in set(self._variants.get(variant, ())) - set(codes):
+                self._sight(at, code, None)
+            self._variants[variant] = codes
+            for code in codes:
+                self._sight(at, code, value)
         if len(self.sights) > SIGHTS_MAX:
             del self.sights[: SIGHTS_MAX // 2]
+
+    def _sight(self, at: float, code: str, value: Value | None) -> None:
+        if self._shown.get(code) == value:
+            return
+        self.sights.append(Sight(at, code, value))
+        if value is None:
+            self._shown.pop(code, None)
+        else:
+            self._shown[code] = value

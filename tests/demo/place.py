@@ -1,40 +1,20 @@
-"""The demo's state folder: what lies where, and the two configuration files; kept from run to run."""
+"""The demo's state folder: what lies where, its notes, and the agent's configuration; kept from run to run."""
 
 import json
+import os
 import shutil
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SETTLE_S = 0.5
+SHOP_NAME = "Fennel & Forge"
 LOCATION = "demo-store"
 STOCK_FEED = "stock"
 SALES_FEED = "sales"
 CURRENCY = "CHF"
 ZONE = "Europe/Zurich"
-
-_SERVER_TOML = """\
-name = "Fennel & Forge"
-stage = "live"
-listen = "127.0.0.1:{port}"
-public_url = "http://127.0.0.1:{port}"
-time_zone = "{zone}"
-demo = true
-
-[[storefronts]]
-id = "window"
-title = "Fennel & Forge shop window"
-connector = "shop_window"
-pool = ["*"]
-currency = "{currency}"
-time_zone = "{zone}"
-activate = "auto"
-
-[backup]
-folder = "backups"
-at = "02:30"
-"""
 
 _AGENT_TOML = """\
 state = "state"
@@ -127,7 +107,7 @@ class Place:
 
     @property
     def server_toml(self) -> Path:
-        """The server's configuration; its database and keys lie beside it."""
+        """The server's configuration, made by `init`; its database and keys lie beside it."""
         return self.root / "server" / "server.toml"
 
     @property
@@ -177,41 +157,46 @@ def command(name: str) -> str:
 
 
 def load_notes(place: Place) -> Notes:
-    """The kept notes, with a port that is free now; another one if the kept one is taken."""
+    """The kept notes; on the first run a port that is free now. Raises OSError when the kept port is taken.
+
+    The agent knows its server by this address, so another port would be another server.
+    """
     try:
         kept = Notes(**json.loads(place.notes.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        kept = Notes(port=0)
-    return Notes(port=_free_port(kept.port), enrolled=kept.enrolled)
+        return Notes(port=_bound(0))
+    try:
+        _bound(kept.port)
+    except OSError as error:
+        raise OSError(
+            f"Port {kept.port} of the demo in {place.root} is taken by another program. "
+            "Stop that program, or choose another folder with --state.",
+        ) from error
+    return kept
 
 
 def save_notes(place: Place, notes: Notes) -> None:
     """Writes the notes in one step."""
     place.root.mkdir(parents=True, exist_ok=True)
     fresh = place.notes.with_suffix(".new")
-    fresh.write_text(json.dumps({"port": notes.port, "enrolled": notes.enrolled}), encoding="utf-8")
+    fresh.write_text(json.dumps(asdict(notes)), encoding="utf-8")
     fresh.replace(place.notes)
 
 
-def write_configuration(place: Place, port: int) -> None:
-    """Writes both files anew, so that a changed demo or port needs no hand work."""
-    words = {
-        "port": port, "currency": CURRENCY, "zone": ZONE, "stock": STOCK_FEED, "sales": SALES_FEED, "settle": SETTLE_S,
-    }
-    for path, text in ((place.server_toml, _SERVER_TOML), (place.agent_toml, _AGENT_TOML)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(**words), encoding="utf-8")
+def write_agent_configuration(place: Place, port: int) -> None:
+    """Writes agent.toml anew in each run, so that a changed demo needs no hand work."""
+    place.agent_toml.parent.mkdir(parents=True, exist_ok=True)
     place.export.mkdir(parents=True, exist_ok=True)
+    place.agent_toml.write_text(_AGENT_TOML.format(
+        port=port, currency=CURRENCY, zone=ZONE, stock=STOCK_FEED, sales=SALES_FEED, settle=SETTLE_S,
+    ), encoding="utf-8")
 
 
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
+def _bound(port: int) -> int:
+    """The port that a moment's listening on `port` (0 = any) got. Raises OSError."""
+    with socket.socket() as probe:
+        if os.name == "posix":
             # Without this a port that has just been used looks taken for a minute.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("There is no free port on 127.0.0.1.")
+        probe.bind(("127.0.0.1", port))
+        return int(probe.getsockname()[1])
