@@ -19,7 +19,7 @@ ReadAt = Callable[[int, int], bytes]
 
 WINDOW_BYTES = 64 << 10
 #: First width in which a common record is looked for; most differences are one row.
-_NEAR_BYTES = 4 << 10
+_NEAR_BYTES = 2 << 10
 #: Widest such width, in windows.
 _WIDEST_WINDOWS = 16
 LEFTOVER_BYTES = 12 << 20
@@ -145,9 +145,9 @@ class _Side:
         self.at += size
         self.line += lines
 
-    def numbered(self, block: Block, count: int) -> list[int]:
-        """The file lines of the first records of a block that begins here."""
-        return [self.line + line for line in block.lines[:count]]
+    def numbered(self, block: Block, start: int, stop: int) -> list[int]:
+        """The file lines of some records of a block that begins here."""
+        return [self.line + line for line in block.lines[start:stop]]
 
     def pass_block(self, block: Block, count: int) -> None:
         """Go on behind the first `count` records of a block that begins here."""
@@ -212,19 +212,18 @@ class _Walk:
             self._width = min(self._width * 4, widest)
 
     def _leave(self, old: Block, old_count: int, new: Block, new_count: int) -> None:
+        fewer = min(old_count, new_count)
         same = 0
-        for one, other in zip(old.records[:old_count], new.records[:new_count], strict=False):
-            if one != other:
-                break
+        while same < fewer and old.records[same] == new.records[same]:
             same += 1
-        tail = 0
-        while tail < min(old_count, new_count) - same and (
-            old.records[old_count - 1 - tail] == new.records[new_count - 1 - tail]
-        ):
-            tail += 1
+        # From here on counted from behind: the common record itself and equal ones before it.
+        old_stop, new_stop = old_count, new_count
+        while min(old_stop, new_stop) > same and old.records[old_stop - 1] == new.records[new_stop - 1]:
+            old_stop -= 1
+            new_stop -= 1
         self.left.take(
-            old.records[same:old_count - tail], self.old.numbered(old, old_count - tail)[same:],
-            new.records[same:new_count - tail], self.new.numbered(new, new_count - tail)[same:],
+            old.records[same:old_stop], self.old.numbered(old, same, old_stop),
+            new.records[same:new_stop], self.new.numbered(new, same, new_stop),
         )
         self.old.pass_block(old, old_count)
         self.new.pass_block(new, new_count)
@@ -252,7 +251,7 @@ def _partitioned(walk: _Walk, spill: Spill, shard: Shard | None) -> Iterator[Dif
         partition.add(number, [record for _, record in pairs], [line for line, _ in pairs])
         while side.at < side.end:
             block = side.block(_PARTITION_BYTES)
-            partition.add(number, block.records, side.numbered(block, len(block.records)))
+            partition.add(number, block.records, side.numbered(block, 0, len(block.records)))
             side.pass_block(block, len(block.records))
     for number, line, record in partition.differences():
         piece = Slice(line, record + b"\n")

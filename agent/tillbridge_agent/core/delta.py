@@ -17,20 +17,16 @@ mapping sees to it. Records compare without `as_of`.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Context, Decimal
-from hashlib import blake2b
 from typing import Literal, Protocol
 
-import msgspec
-
+from tillbridge_agent.core.rowhash import equal_records, key_hash, row_hash
 from tillbridge_agent.core.rows import Mapped, Problem, Row
 from tillbridge_protocol.records import EVENT_KINDS, STATE_KINDS, Record, key_of, kind_of
 
-HASH_BYTES = 16
-#: Digits enough that normalizing a number never rounds it.
-_EXACT = Context(prec=10_000)
-_ENCODER = msgspec.msgpack.Encoder()
+__all__ = [
+    "Counts", "DeltaResult", "Find", "Kept", "KeyedChange", "Settling", "Snapshot", "SnapshotMismatch",
+    "counts_as_row", "equal_records", "full_delta", "key_hash", "nothing_kept", "row_hash", "settle_delta",
+]
 
 
 class SnapshotMismatch(Exception):
@@ -97,43 +93,9 @@ Find = Callable[[frozenset[str]], Iterable[Mapped]]
 Kept = Callable[[str, str], Record | None]
 
 
-def key_hash(key: str) -> bytes:
-    """16 bytes that stand for a row key in the snapshot."""
-    return blake2b(key.encode(errors="surrogatepass"), digest_size=HASH_BYTES).digest()
-
-
-def row_hash(mapped: Mapped) -> bytes:
-    """16 bytes that stand for what a row says: its records without `as_of`, and the kinds it failed to give."""
-    said = sorted((kind_of(record), sorted(_canonical(record).items())) for record in mapped.records)
-    return blake2b(_ENCODER.encode((said, sorted(mapped.failed))), digest_size=HASH_BYTES).digest()
-
-
 def counts_as_row(mapped: Mapped) -> bool:
     """Whether the snapshot counts this row: it has a key and is not filtered."""
     return mapped.key is not None and not mapped.filtered
-
-
-def equal_records(one: Record, other: Record) -> bool:
-    """Whether two records say the same, `as_of` aside; 5 and 5.00 are the same number."""
-    return type(one) is type(other) and _canonical(one) == _canonical(other)
-
-
-def _canonical(record: Record) -> dict[str, str]:
-    """Fields that are set, as text with one spelling per value.
-
-    Unset fields are left out so that a field added in a later version leaves the hashes of old rows alone.
-    """
-    canonical: dict[str, str] = {}
-    for name in record.__struct_fields__:
-        value = getattr(record, name)
-        if value is None or name == "as_of":
-            continue
-        if isinstance(value, Decimal):
-            value = str(_EXACT.normalize(value)) if value else "0"
-        elif isinstance(value, datetime):
-            value = value.astimezone(UTC).isoformat()
-        canonical[name] = value
-    return canonical
 
 
 class _Key:

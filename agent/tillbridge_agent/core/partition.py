@@ -86,8 +86,8 @@ class Partition:
             records, lines = _unpack(piece)
             if more.keys().isdisjoint(records):
                 continue
-            for record, line in zip(records, lines, strict=True):
-                left = more.get(record, 0)
+            for line, record in zip(lines, records, strict=True):
+                left = more.get(record)
                 if left:
                     more[record] = left - 1
                     yield side, line, record

@@ -2,20 +2,22 @@
 
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 
 class DiskSpill:
     """Pieces of bytes by bucket in one unnamed file in `folder`; gone when closed, also after a crash.
 
-    Memory holds two numbers a piece. It needs as much disk as is appended; OSError when there is none.
+    The file is made with the first piece. Memory holds two numbers a piece. It needs as much disk as is appended;
+    OSError when there is none.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Held open for the life of the spill; `close` and `with` give it back.
-        self._file = tempfile.TemporaryFile(dir=folder, prefix="spill-", buffering=0)  # noqa: SIM115
+        self._folder = folder
+        self._file: FileIO | None = None
         self._pieces: dict[int, list[tuple[int, int]]] = {}
         self._end = 0
 
@@ -29,22 +31,32 @@ class DiskSpill:
 
     def append(self, bucket: int, data: bytes) -> None:
         """Add a piece to a bucket."""
-        self._file.seek(self._end)
+        file = self._opened()
+        file.seek(self._end)
         rest = memoryview(data)
         while rest:
-            rest = rest[self._file.write(rest):]
+            rest = rest[file.write(rest):]
         self._pieces.setdefault(bucket, []).append((self._end, len(data)))
         self._end += len(data)
 
     def read(self, bucket: int) -> Iterator[bytes]:
         """The pieces of a bucket, in the order and with the boundaries in which they were appended; repeatable."""
         for at, size in self._pieces.get(bucket, []):
-            self._file.seek(at)
-            data = self._file.read(size)
+            file = self._opened()
+            file.seek(at)
+            data = file.read(size)
             if len(data) != size:
                 raise OSError(f"The spill file gave {len(data)} bytes at {at} instead of {size}.")
             yield data
 
     def close(self) -> None:
         """Give the disk space back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            # Without a buffer: every piece is read once, and `seek` would throw the buffer away.
+            file = tempfile.TemporaryFile(dir=self._folder, prefix="spill-", buffering=0)  # noqa: SIM115
+            self._file = cast(FileIO, file)
+        return self._file
