@@ -79,7 +79,7 @@ class Journals:
             return 0, False
         if not segment.consumed:
             if len(data) >= SEGMENT_BYTES:
-                endless = ReadError("row_too_long", f"A row of {seen.name} is longer than {SEGMENT_BYTES} bytes.",
+                endless = ReadError("row_long", f"A row of {seen.name} is longer than {SEGMENT_BYTES} bytes.",
                                     hint="Something other than the till wrote into it. Let the till begin a new journal.")
                 self._set_aside(feed, seen, data, endless)
             return 0, False
