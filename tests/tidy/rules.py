@@ -75,7 +75,7 @@ def import_directions(module: Module) -> Iterator[str]:
 
 
 def app_is_the_top(module: Module) -> Iterator[str]:
-    """Only the CLI starts app.py; everything else is built by it."""
+    """Only the CLI starts app.py; everything else is built by it (and may name its types)."""
     if module.package is None or module.room[0] in _APP_USERS:
         return
     for line, name in module.imports():

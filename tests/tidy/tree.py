@@ -56,8 +56,18 @@ class Module(Text):
                 yield node
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """(line, dotted name) of everything imported; `from a import b` gives `a.b`."""
+        """(line, dotted name) of everything imported to run; `from a import b` gives `a.b`.
+
+        Imports under `if TYPE_CHECKING:` name types only and are left out.
+        """
+        types_only = {
+            inner for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and dotted(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+            for part in node.body for inner in ast.walk(part)
+        }
         for node in ast.walk(self.tree):
+            if node in types_only:
+                continue
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
