@@ -78,7 +78,7 @@ def app_is_the_top(module: Module) -> Iterator[str]:
     """Only the CLI starts app.py; everything else is built by it (and may name its types)."""
     if module.package is None or module.room[0] in _APP_USERS:
         return
-    for line, name in module.imports():
+    for line, name in module.imports(types_too=False):
         parts = name.split(".")
         if parts[0] == module.package and parts[1:2] == ["app"]:
             yield f"{module.path}:{line}: imports app.py. Take what you need as an argument; app.py passes it in."

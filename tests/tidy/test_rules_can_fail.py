@@ -8,7 +8,7 @@ import click
 import msgspec
 import pytest
 from tests.tidy import pages, texts
-from tests.tidy.rules import MODULE_RULES
+from tests.tidy.rules import MODULE_RULES, app_is_the_top
 from tests.tidy.texts import TEXT_RULES
 from tests.tidy.tree import Module, Text, dotted
 
@@ -29,6 +29,7 @@ BAD_MODULES = {
         (SERVER, "import tillbridge_agent.core.rows\n", "must not import tillbridge_agent"),
         (PROTOCOL, "def f():\n    import tillbridge_agent\n", "must not import tillbridge_agent"),
         (SERVER, "from tests import fakes\n", "must not import tests"),
+        (SERVER, "if TYPE_CHECKING:\n    import tillbridge_agent\n", "must not import tillbridge_agent"),
     ],
     "app_is_the_top": [
         (SERVER, "from tillbridge_server.app import make_app\n", "imports app.py"),
@@ -113,6 +114,12 @@ def test_module_rules(rule: Callable[[Module], Iterator[str]]) -> None:
         assert words in found, f"{rule.__name__} did not find {text!r}: {found!r}"
         assert path in found
     assert not list(rule(Module.of(CORE, GOOD_MODULE)))
+
+
+def test_types_may_be_named() -> None:
+    """Naming a type of app.py builds nothing, so it is no finding."""
+    text = "if TYPE_CHECKING:\n    from tillbridge_agent.app import Agent\n"
+    assert not list(app_is_the_top(Module.of("agent/tillbridge_agent/deeds.py", text)))
 
 
 @pytest.mark.parametrize("rule", TEXT_RULES, ids=lambda rule: rule.__name__)

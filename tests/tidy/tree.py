@@ -55,10 +55,10 @@ class Module(Text):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
 
-    def imports(self) -> Iterator[tuple[int, str]]:
-        """(line, dotted name) of everything imported to run; `from a import b` gives `a.b`.
+    def imports(self, *, types_too: bool = True) -> Iterator[tuple[int, str]]:
+        """(line, dotted name) of everything imported; `from a import b` gives `a.b`.
 
-        Imports under `if TYPE_CHECKING:` name types only and are left out.
+        Imports under `if TYPE_CHECKING:` name types only; without `types_too` they are left out.
         """
         types_only = {
             inner for node in ast.walk(self.tree)
@@ -66,7 +66,7 @@ class Module(Text):
             for part in node.body for inner in ast.walk(part)
         }
         for node in ast.walk(self.tree):
-            if node in types_only:
+            if not types_too and node in types_only:
                 continue
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
