@@ -199,6 +199,3 @@ def _instant(text: str | None) -> dt.datetime | None:
 
 def _z(at: dt.datetime | None) -> str | None:
     return None if at is None else at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-

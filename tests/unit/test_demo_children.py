@@ -48,7 +48,7 @@ def test_a_child_that_does_not_obey_is_killed_and_reaped(tmp_path: Path) -> None
     assert child.stop(wait_s=0.1) == -signal.SIGKILL
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: only Linux tells a child that its parent died")
 def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:
     """A demo killed without a chance to clean up leaves nothing behind."""
     log = tmp_path / "grandchild.log"
@@ -70,7 +70,7 @@ def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there is no flock")
+@pytest.mark.skipif(os.name != "posix", reason="NOT RUN: there is no flock")
 def test_a_second_demo_waits_and_then_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder is held until the last child that inherited the lock is gone."""
     monkeypatch.setattr(lock, "WAIT_S", 0.3)
