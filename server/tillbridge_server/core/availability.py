@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tillbridge_server.core.facts import OBSERVE, Fact, Known, Movement, Source, plain, stock_of
+from tillbridge_server.core.facts import OBSERVE, Fact, Known, Movement, Source, plain, stock_of, total
 from tillbridge_server.core.ownership import Claim, Conflict, settle
 
 COUNT, MOVEMENT, RESERVATION, BUFFER, CLAMP = "count", "movement", "reservation", "buffer", "clamp"
@@ -93,21 +93,21 @@ def available(
     if not any(term.term == COUNT for term in terms):
         return Availability(None, None, (), tuple(places), conflict)
     terms += [
-        Term(RESERVATION, plain(-one.quantity), one.location, one.order, RULE_RESERVED)
+        Term(RESERVATION, plain(one.quantity.copy_negate()), one.location, one.order, RULE_RESERVED)
         for one in sorted(known.reservations, key=lambda one: (one.location, one.order, one.line))
         if in_pool(pool, one.location)
     ]
     if buffer:
-        terms.append(Term(BUFFER, plain(-buffer), rule=RULE_BUFFER))
+        terms.append(Term(BUFFER, plain(buffer.copy_negate()), rule=RULE_BUFFER))
     return _summed(terms, places, conflict)
 
 
 def _summed(terms: list[Term], places: list[Place], conflict: Conflict | None) -> Availability:
-    unclamped = plain(sum((term.value for term in terms), Decimal(0)))
+    unclamped = total(term.value for term in terms)
     value = max(unclamped, Decimal(0))
     if value != unclamped:
-        terms.append(Term(CLAMP, plain(value - unclamped), rule=RULE_CLAMP))
-    assert sum((term.value for term in terms), Decimal(0)) == value, "terms sum to the number"
+        terms.append(Term(CLAMP, plain(unclamped.copy_negate()), rule=RULE_CLAMP))
+    assert total(term.value for term in terms) == value, "terms sum to the number"
     return Availability(value, unclamped, tuple(terms), tuple(places), conflict)
 
 
@@ -118,7 +118,7 @@ def _counted(known: Known, location: str, owners: Mapping[str, Sequence[str]]) -
         if fact.kind == "stock_level" and fact.location == location and fact.record is not None:
             by_feed.setdefault(fact.feed, []).append(fact)
     claims = [
-        Claim(location, feed, plain(sum((stock_of(fact) for fact in facts), Decimal(0))))
+        Claim(location, feed, total(stock_of(fact) for fact in facts))
         for feed, facts in by_feed.items()
     ]
     settled = settle("stock_level", claims, owners)
@@ -130,7 +130,7 @@ def _counted(known: Known, location: str, owners: Mapping[str, Sequence[str]]) -
 def _place(location: str, counted: tuple[Fact, ...]) -> Place:
     if not counted:
         return Place(location, "unknown")
-    count = plain(sum((stock_of(fact) for fact in counted), Decimal(0)))
+    count = total(stock_of(fact) for fact in counted)
     return Place(location, "absent" if all(fact.absent for fact in counted) else "counted", count)
 
 
@@ -152,7 +152,7 @@ def _movement_terms(known: Known, location: str, counted: tuple[Fact, ...], movi
         surely = one.at > end
         if surely or one.quantity > 0:
             rule = RULE_AFTER if surely else RULE_AMBIGUOUS
-            terms.append(Term(MOVEMENT, plain(-one.quantity), location, rule=rule, source=one.source))
+            terms.append(Term(MOVEMENT, plain(one.quantity.copy_negate()), location, rule=rule, source=one.source))
     return terms
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from tillbridge_server.core.facts import Source
+from tillbridge_server.core.facts import Source, plain
 from tillbridge_server.core.offers import PRICE, STOCK, TEXT, VISIBLE, Offer, Shown, fingerprint
 from tillbridge_server.core.ownership import OWNER_MISSING
 from tillbridge_server.core.settings import BreakerLimit, BreakersConfig, DropLimit
@@ -187,7 +187,7 @@ def _price_drop(offer: Offer, shown: Shown, limit: DropLimit) -> list[Shift]:
     if now >= shown.price_now * (1 - Decimal(str(limit.by))):
         return []
     source = offer.pricing.source
-    mark = fingerprint(f"{now.normalize():f} {offer.pricing.currency}")
+    mark = fingerprint(f"{plain(now):f} {offer.pricing.currency}")
     return [Shift(
         offer.variant, PRICE_DROP, PRICE, mark, _latest((source,) if source else ()), shown.title,
         f"{shown.price_now:f}", f"{now:f}",

@@ -1,8 +1,9 @@
 """Facts as the rules see them: what one feed said of one code, with its source and what an absence means."""
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from tillbridge_protocol.records import Price, Product, Record, StockLevel
 
@@ -109,8 +110,14 @@ def product_of(fact: Fact) -> Product:
     return fact.record
 
 
+def total(numbers: Iterable[Decimal]) -> Decimal:
+    """Their exact sum: the usual 28 digits would round what a hostile or broken file can hold."""
+    with localcontext(prec=200):
+        return plain(sum(numbers, Decimal(0)))
+
+
 def plain(number: Decimal) -> Decimal:
-    """The same number without exponent and without trailing zeros after the point: 3.000 becomes 3."""
-    if number == number.to_integral_value():
-        return Decimal(format(number.to_integral_value(), "f")) + 0
-    return Decimal(format(number.normalize(), "f"))
+    """The same number, exactly, without trailing zeros after the point: 3.000 becomes 3, -0 becomes 0."""
+    text = format(number, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return Decimal(0) if text in {"-0", ""} else Decimal(text)
