@@ -44,7 +44,7 @@ def setup_templates(app: web.Application, context: DashboardContext) -> None:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )
     env.filters.update(
-        number=say.number, money=say.money, stock=say.stock_words, length=say.length, bytes=say.bytes_words,
+        number=say.number, money=say.money, stock=say.stock_words, span=say.length, bytes=say.bytes_words,
         path=lambda text: quote(str(text), safe=":"),
     )
     env.globals.update(

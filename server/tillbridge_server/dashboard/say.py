@@ -1,7 +1,7 @@
 """How times, ages, money and numbers are written on the screens; pure, the moment of reading is given."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -121,18 +121,27 @@ class Say:
         local = at.astimezone(self.zone)
         return f"{local:%a} {local.day} {local:%b %Y, %H:%M:%S} {self.zone.key}"
 
-    def date(self, at: datetime) -> str:
+    def day_month(self, at: datetime) -> str:
         """16 Nov, with the year when it is another one."""
         local, today = at.astimezone(self.zone), self.now.astimezone(self.zone)
         year = f" {local.year}" if local.year != today.year else ""
         return f"{local.day}{NBSP}{local:%b}{year}"
+
+    def day(self, iso: str) -> str:
+        """A day of data ("2026-03-30") as 30 Mar; what is no day stays as it is."""
+        try:
+            day = date.fromisoformat(iso)
+        except ValueError:
+            return iso
+        year = f" {day.year}" if day.year != self.now.astimezone(self.zone).year else ""
+        return f"{day.day}{NBSP}{day:%b}{year}"
 
     def ago(self, at: datetime | None, never: str = "never") -> Markup:
         """4 min ago; older than a week: the date."""
         if at is None:
             return Markup('<span class="quiet">{}</span>').format(never)
         span = self.now - at
-        text = self.date(at) if span >= _WEEK else f"{coarse(span)} ago"
+        text = self.day_month(at) if span >= _WEEK else f"{coarse(span)} ago"
         return self._element(at, text, "ago")
 
     def age(self, at: datetime | None, never: str = "never") -> Markup:
@@ -148,14 +157,14 @@ class Say:
         local, today = at.astimezone(self.zone), self.now.astimezone(self.zone)
         if local.date() == today.date():
             return self._element(at, f"{local:%H:%M:%S}")
-        return self._element(at, f"{local:%a} {self.date(at)}, {local:%H:%M}")
+        return self._element(at, f"{local:%a} {self.day_month(at)}, {local:%H:%M}")
 
     def day_of(self, at: datetime) -> str:
         """The heading of the timeline this moment stands under."""
         local, today = at.astimezone(self.zone), self.now.astimezone(self.zone)
         if local.date() == today.date():
             return "Today"
-        return f"{local:%a} {self.date(at)}"
+        return f"{local:%a} {self.day_month(at)}"
 
     def short(self, at: datetime) -> Markup:
         """Time of day, for lines under a day's heading."""

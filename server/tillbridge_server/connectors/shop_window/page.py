@@ -32,6 +32,7 @@ class Goods:
     shown: Shown
     words: str
     glyph: str
+    letter: str
     percent: int | None
     changed_at: datetime | None
 
@@ -149,4 +150,5 @@ def _goods(value: Shown, changed_at: datetime, now: datetime) -> Goods:
     percent = None
     if value.was is not None and value.was > value.price_now:
         percent = max(1, int((1 - value.price_now / value.was) * Decimal(100)))
-    return Goods(value, words, glyph, percent, changed_at if now - changed_at < CHANGED_SHOWN else None)
+    letter = next((char for char in value.title or "" if char.isalnum()), "·").upper()
+    return Goods(value, words, glyph, letter, percent, changed_at if now - changed_at < CHANGED_SHOWN else None)

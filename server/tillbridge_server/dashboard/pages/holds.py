@@ -184,7 +184,10 @@ def _facts(
 ) -> list[tuple[str, str, str]]:
     """(label, value, note) beside "waiting": what it touches, where it came from."""
     place = next((p for p in places if p.id == found.place.partition("/")[0]), None)
-    lines = [("Touches", count(found.affected, "SKU"), f"of {shown:,} on the web" if shown else "none on the web yet")]
+    if found.what == "file":
+        lines = [("Touches", count(found.affected, "row"), "of the held file")]
+    else:
+        lines = [("Touches", count(found.affected, "SKU"), f"of {shown:,} on the web")]
     if place is not None:
         lines.append(("From", place.name, "the rest of this store flows" if not place.offline else "offline now"))
     elif rows:
@@ -217,7 +220,7 @@ def _share(found: work.HoldRow, shown: int, context: DashboardContext) -> Share 
 
 def choices(found: work.HoldRow) -> list[Choice]:
     """The ways to decide, each with its consequence; none where an owner must be named instead."""
-    n = count(found.affected, "change")
+    n = count(found.affected, "row" if found.what == "file" else "change")
     if found.what == "file":
         return [
             Choice("approve", "Approve this file", f"The file is believed as it is and its {n} go on to the web "

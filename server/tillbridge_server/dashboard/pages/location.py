@@ -52,5 +52,5 @@ def _read(conn: sa.Connection, context: DashboardContext, location_id: str) -> d
     holds = [hold for hold in work.open_holds(conn) if hold.place.partition("/")[0] == place.id]
     return {
         "place": place, "phase_words": PHASES.get(place.phase, f"Phase {place.phase}."), "holds": holds,
-        "counted": changes.count_facts(conn, place.id), "latest": changes.last_changes(conn, place.id, ROWS),
+        "counted": changes.count_facts(conn, place.id), "latest": changes.last_changes(conn, place.id, ROWS // 2),
     }

@@ -45,13 +45,6 @@ def needs_of(
     ]
 
 
-def place_name(place: str, places: list[LocationState]) -> str:
-    """The name of "<location>" or "<location>/<feed>" as people say it; a storefront keeps its id."""
-    where, _, feed = place.partition("/")
-    name = next((p.name for p in places if p.id == where), where)
-    return f"{name}, feed {feed}" if feed else name
-
-
 def _hold_need(hold: HoldRow, live: int) -> Need:
     breaker = hold.what == "breaker"
     word, pill = {"breaker": ("Breaker tripped", "trip"), "file": ("Held file", "held")}.get(
@@ -59,7 +52,7 @@ def _hold_need(hold: HoldRow, live: int) -> Need:
     meanwhile = "" if breaker else " The last accepted values stay in use."
     text = hold.message if breaker else f"{hold.where}. {hold.hint}{meanwhile}"
     return Need(
-        pill, word, hold.title, text, count(hold.affected, "SKU"),
+        pill, word, hold.title, text, count(hold.affected, hold.unit),
         f"of {live:,} on the web" if breaker else "touched", share(hold.affected, live) if breaker and live else None,
         hold.since, hold_url(hold.id), "Review",
     )
@@ -139,9 +132,10 @@ def _quarantine_need(place: LocationState) -> Need:
 
 
 def _letter_need(letter: Any, places: list[LocationState]) -> Need:
-    by = "a storefront" if letter.origin == "storefront" else "the server"
+    by = "the storefront" if letter.origin == "storefront" else "the server"
+    where = next((p.name for p in places if any(a.id == letter.place for a in p.agents)), letter.place)
     return Need(
-        "stop", "Refused", f"{count(letter.n, 'change')} of {place_name(letter.place, places)} refused",
+        "stop", "Refused", f"{count(letter.n, 'change')} of {where} refused",
         f"{letter.message} Finally refused by {by}; everything else was accepted.",
         count(letter.n, "change"), letter.code, None, letter.since, "/refused", "Open", "ago",
     )

@@ -43,12 +43,13 @@ def _done(request: web.Request) -> int | None:
 
 
 async def activate_chosen(request: web.Request) -> web.StreamResponse:
-    """POST /activate: `storefront`, any number of `variant`, `reason`; back to the list or the variant."""
+    """POST /activate: `storefront` and any number of `variant`, or `everything` and `listed`; back where it came from."""
     context, form = context_of(request), await request.post()
     shop = context.config.storefront(str(form.get("storefront", "")))
     if shop is None:
         raise web.HTTPNotFound
-    asked = [str(one) for one in form.getall("variant", [])][:500]
+    field = "listed" if form.get("everything") else "variant"
+    asked = [str(one) for one in form.getall(field, [])][:500]
     by, why, now = request[VISIT].by, str(form.get("reason", "")).strip()[:500] or "by hand", context.clock()
 
     def deed(conn: Any) -> int:

@@ -123,7 +123,7 @@ def source_lines(source: dict[str, Any], say: Say) -> list[Markup | str]:
     elif source.get("feed"):
         lines.append(f"Feed {source['feed']}")
     if source.get("text"):
-        lines.append(Markup('<span class="mono">{}</span>').format(source["text"][:300]))
+        lines.append(Markup('Row <span class="mono">{}</span>').format(source["text"][:300]))
     return lines
 
 
@@ -169,7 +169,9 @@ def price_tree(doc: dict[str, Any], say: Say) -> Tree:
     runs = price["was"] is not None
     if sale is not None:
         off = Decimal(sale["price"]) - Decimal(price["list_price"] or 0)
-        dates = f"From {sale['from'] or 'before'} to {sale['to'] or 'further notice'}, days of the storefront"
+        begin = f"from {say.day(sale['from'])}" if sale["from"] else "without a first day"
+        end = f"to {say.day(sale['to'])}" if sale["to"] else "without a last day"
+        dates = f"Runs {begin} {end}, by the storefront’s calendar"
         child = Node("Sale price", money(sale["price"], currency), (dates,), off=not runs)
         shown = money(off, currency) if runs else "not now"
         nodes.append(Node("Sale" if runs else "Sale, not running", shown, (), (child,), id="sale", off=not runs))

@@ -1,5 +1,6 @@
 """One variant: what the web shows and why, stock by store, where it is shown, what happened to it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -63,15 +64,17 @@ def _read(
 ) -> dict[str, Any] | None:
     if not reads.variant_exists(conn, variant_id):
         return None
-    events, older = timeline(conn, variant_id, group)
+    titles = {one.id: one.title for one in context.config.storefronts}
+    events, older = timeline(conn, variant_id, titles, group)
     product = reads.product_of(conn, variant_id)
+    doc = _explain(conn, context, variant_id, shop, at)
     codes = reads.variant_codes(conn, variant_id)
     shown = [reads.shown(conn, variant_id, one.id) for one in context.config.storefronts]
     return {
         "codes": codes, "product": product, "shown": shown,
         "here": next((one for one in shown if shop and one.storefront == shop.id), None),
         "title": product.get("title") or variant_id.partition(":")[2],
-        "doc": _explain(conn, context, variant_id, shop, at), "places": reads.stock_by_location(conn, variant_id),
+        "doc": doc, "places": [_confirmed(place, doc) for place in reads.stock_by_location(conn, variant_id)],
         "names": reads.location_names(conn), "events": events, "older": older,
         "dirty": reads.is_dirty(conn, variant_id),
     }
@@ -86,6 +89,14 @@ def _explain(
         return reports.explain(conn, context.config, variant_id, storefront=shop.id, at=at, now=context.clock())
     except NotKnown:
         return None
+
+
+def _confirmed(place: reads.StockRow, doc: dict[str, Any] | None) -> reads.StockRow:
+    """The row with the as-of of the last file that confirmed its count, as the explanation has it."""
+    terms = doc["available"]["terms"] if doc else []
+    sources = [t["source"] for t in terms if t["term"] == "count" and t["location"] == place.location and t["source"]]
+    ends = [source["as_of"][1] for source in sources if source["as_of"]]
+    return replace(place, as_of=datetime.fromisoformat(max(ends))) if ends else place
 
 
 def _totals(places: list[reads.StockRow]) -> tuple[Decimal, Decimal]:

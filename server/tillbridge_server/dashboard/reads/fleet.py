@@ -281,7 +281,7 @@ def _verdict(place: LocationState) -> tuple[int, str, str, str]:
     if late:
         return 4, "late", "Late", f"No new file for feed {late[0].name}"
     if place.quarantine:
-        return 5, "doubt", "Quarantine", f"{len(place.quarantine)} not readable, kept with the reason"
+        return 5, "doubt", "Quarantine", f"{len(place.quarantine)} files or rows not readable, the rest flows"
     if (place.backlog or 0) > BEHIND:
         return 5, "late", "Behind", "Catching up after a pause"
     if place.phase == "observe":

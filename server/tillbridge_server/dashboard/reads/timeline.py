@@ -33,12 +33,14 @@ class Event:
     detail: str = ""
 
 
-def timeline(conn: sa.Connection, variant_id: str, group: str = "") -> tuple[list[Event], bool]:
-    """The newest events of a variant, and whether there are older ones that are not listed."""
+def timeline(
+    conn: sa.Connection, variant_id: str, titles: dict[str, str], group: str = ""
+) -> tuple[list[Event], bool]:
+    """The newest events of a variant, and whether there are older ones; `titles` are those of the storefronts."""
     names = {row.id: row.name for row in conn.execute(sa.select(location.c.id, location.c.name))}
     events = [
         *_fact_events(conn, variant_id, names), *_sales(conn, variant_id, names),
-        *_web_events(conn, variant_id), *_deeds(conn, variant_id),
+        *_web_events(conn, variant_id, titles), *_deeds(conn, variant_id, titles),
     ]
     if group:
         events = [event for event in events if event.group == group]
@@ -112,23 +114,24 @@ def _sales(conn: sa.Connection, variant_id: str, names: dict[str, str]) -> list[
     return events
 
 
-def _web_events(conn: sa.Connection, variant_id: str) -> list[Event]:
+def _web_events(conn: sa.Connection, variant_id: str, titles: dict[str, str]) -> list[Event]:
     query = sa.select(publication).where(publication.c.variant_id == variant_id)
     events = []
     for row in conn.execute(query):
-        value = json_object(row.value)
+        value, shop = json_object(row.value), titles.get(row.storefront, row.storefront)
         if value.get("hide"):
-            events.append(Event(row.published_at, "web", "idle", f"{row.storefront} stopped showing it"))
+            events.append(Event(row.published_at, "web", "idle", f"{shop} stopped showing it"))
             continue
         words = stock_words(value.get("available")) or "stock unknown"
         price = money(value.get("price_now"), value.get("currency") or "")
-        events.append(Event(row.published_at, "web", "ok", f"{row.storefront} shows {words}, {price}"))
+        events.append(Event(row.published_at, "web", "ok", f"{shop} shows {words}, {price}"))
     return events
 
 
-def _deeds(conn: sa.Connection, variant_id: str) -> list[Event]:
+def _deeds(conn: sa.Connection, variant_id: str, titles: dict[str, str]) -> list[Event]:
     query = sa.select(activation).where(activation.c.variant_id == variant_id)
     return [
-        Event(row.activated_at, "people", "dot", f"{row.activated_by} activated it for {row.storefront}")
+        Event(row.activated_at, "people", "dot",
+              f"{row.activated_by} activated it for {titles.get(row.storefront, row.storefront)}")
         for row in conn.execute(query)
     ]

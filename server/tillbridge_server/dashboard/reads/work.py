@@ -47,6 +47,11 @@ class HoldRow:
     where: str  # "Mallow, feed stock"; a storefront keeps its id
 
     @property
+    def unit(self) -> str:
+        """What `affected` counts: a breaker holds SKUs, an agent holds rows of a file."""
+        return "row" if self.what == "file" else "SKU"
+
+    @property
     def title(self) -> str:
         """One sentence with the number in it."""
         place = self.where.partition(",")[0]

@@ -1,0 +1,1 @@
+"""Tests in a real browser, and the invented chain they look at."""
