@@ -251,7 +251,7 @@ def _partitioned(walk: _Walk, spill: Spill, shard: Shard | None) -> Iterator[Dif
         partition.add(number, [record for _, record in pairs], [line for line, _ in pairs])
         while side.at < side.end:
             block = side.block(_PARTITION_BYTES)
-            partition.add(number, block.records, side.numbered(block, 0, len(block.records)))
+            partition.add(number, block.records, block.lines, side.line)
             side.pass_block(block, len(block.records))
     for number, line, record in partition.differences():
         piece = Slice(line, record + b"\n")

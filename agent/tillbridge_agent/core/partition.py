@@ -8,12 +8,13 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import filterfalse
 from typing import Protocol
 from zlib import crc32
 
 BUCKET_BYTES = 4 << 20
 BUCKETS_MAX = 1024
-_HEAD = struct.Struct("<II?")
+_HEAD = struct.Struct("<QII?")
 
 Shard = Callable[[bytes], bytes]
 
@@ -53,8 +54,10 @@ class Partition:
         while self._buckets < BUCKETS_MAX and self._buckets * BUCKET_BYTES < size:
             self._buckets *= 2
 
-    def add(self, side: int, records: Sequence[bytes], lines: Sequence[int]) -> None:
-        """Spill records of the old (0) or the new (1) file; `lines` are their file lines."""
+    def add(self, side: int, records: Sequence[bytes], lines: Sequence[int], first: int = 0) -> None:
+        """Spill records of the old (0) or the new (1) file; `lines` are their file lines, counted from `first`."""
+        # Nearly always each record is one line: a place in the block then says the line as well.
+        counted = lines == range(len(records))
         mask = self._buckets - 1
         hashed: Iterable[bytes] = records if self._shard is None else map(self._shard, records)
         members: list[list[int]] = [[] for _ in range(self._buckets)]
@@ -63,7 +66,8 @@ class Partition:
         for number, positions in enumerate(members):
             if positions:
                 part = [records[position] for position in positions]
-                self._spill.append(2 * number + side, _pack(part, array("Q", [lines[at] for at in positions])))
+                numbers = positions if counted else [lines[position] for position in positions]
+                self._spill.append(2 * number + side, _pack(part, numbers, first))
 
     def differences(self) -> Iterator[tuple[int, int, bytes]]:
         """(side, line, record) of every record that the other file has less often, bucket by bucket."""
@@ -83,40 +87,41 @@ class Partition:
         if not more:
             return
         for piece in self._spill.read(place):
-            records, lines = _unpack(piece)
+            records, lines, first = _unpack(piece)
             if more.keys().isdisjoint(records):
                 continue
             for line, record in zip(lines, records, strict=True):
                 left = more.get(record)
                 if left:
                     more[record] = left - 1
-                    yield side, line, record
+                    yield side, first + line, record
 
 
 def _surplus(mine: Counter[bytes], other: Counter[bytes]) -> dict[bytes, int]:
     """How many more of each record are in `mine`."""
     if mine.total() == len(mine):
-        return dict.fromkeys(mine.keys() - other.keys(), 1)
+        return dict.fromkeys(filterfalse(other.__contains__, mine), 1)
     return {record: count - other[record] for record, count in mine.items() if count > other[record]}
 
 
-def _pack(records: list[bytes], lines: "array[int]") -> bytes:
+def _pack(records: list[bytes], lines: list[int], first: int) -> bytes:
     """One piece: lengths only where a record holds the byte that joins them."""
     joined = b"\n".join(records)
     plain = joined.count(b"\n") == len(records) - 1
     sizes = b"" if plain else array("Q", map(len, records)).tobytes()
-    body = joined if plain else b"".join(records)
-    return _HEAD.pack(len(records), len(sizes), plain) + lines.tobytes() + sizes + body
+    head = _HEAD.pack(first, len(records), len(sizes), plain)
+    return head + array("Q", lines).tobytes() + sizes + (joined if plain else b"".join(records))
 
 
-def _unpack(piece: bytes) -> tuple[list[bytes], "array[int]"]:
-    count, size_bytes, plain = _HEAD.unpack_from(piece)
+def _unpack(piece: bytes) -> tuple[list[bytes], "array[int]", int]:
+    """Records, their lines, and what these are counted from."""
+    first, count, size_bytes, plain = _HEAD.unpack_from(piece)
     at = _HEAD.size
     lines = array("Q")
     lines.frombytes(piece[at:at + 8 * count])
     at += 8 * count
     if plain:
-        return piece[at:].split(b"\n"), lines
+        return piece[at:].split(b"\n"), lines, first
     sizes = array("Q")
     sizes.frombytes(piece[at:at + size_bytes])
     at += size_bytes
@@ -124,4 +129,4 @@ def _unpack(piece: bytes) -> tuple[list[bytes], "array[int]"]:
     for size in sizes:
         records.append(piece[at:at + size])
         at += size
-    return records, lines
+    return records, lines, first

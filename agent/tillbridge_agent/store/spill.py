@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 
 class DiskSpill:
@@ -57,6 +57,5 @@ class DiskSpill:
     def _opened(self) -> FileIO:
         if self._file is None:
             # Without a buffer: every piece is read once, and `seek` would throw the buffer away.
-            file = tempfile.TemporaryFile(dir=self._folder, prefix="spill-", buffering=0)  # noqa: SIM115
-            self._file = cast(FileIO, file)
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="spill-", buffering=0)  # noqa: SIM115
         return self._file
