@@ -15,6 +15,7 @@ from tillbridge_agent.simulate.cli import simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tillbridge-agent")
 def cli() -> None:
     """A till, warehouse or office PC: watches its exports and tells head office what changed."""
 

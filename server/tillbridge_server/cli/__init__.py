@@ -13,6 +13,7 @@ from tillbridge_server.errors import ConfigError, TillbridgeError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tillbridge-server")
 def cli() -> None:
     """Head office: knows what every location holds and charges, and decides what the storefronts show."""
 
