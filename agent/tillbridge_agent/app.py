@@ -84,7 +84,7 @@ class Agent:
         prepare_copies(copies)
         self.store = store = AgentStore(config.state / "agent.db")
         await store.run(captures.forget_half_sent)
-        self.fulls = FullStates(store, copies, self._open_rows)
+        self.fulls = FullStates(store, copies, self._open_rows, self._copy_lost)
         self.capture = Capture(store, copies, self.fulls, utc_now)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture")
         await asyncio.get_running_loop().run_in_executor(self._executor, self.capture.tidy)
@@ -161,6 +161,12 @@ class Agent:
             facts, version=self.version, now=utc_now(), feeds=self.config.feeds, watches=self.watches,
             state=self.config.state,
         )
+
+    def _copy_lost(self, feed: str) -> None:
+        """The kept copy of a feed is gone: its export is read again."""
+        log.warning("copy lost", feed=feed)
+        if feed in self.watches:
+            self.watches[feed].look_again()
 
     def _open_rows(self, known: Known, path: Path) -> Iterator[Mapped]:
         """The rows of a kept copy under the configuration it was accepted with."""

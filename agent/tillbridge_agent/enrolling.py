@@ -97,7 +97,7 @@ async def _ask(
         try:
             signed = signing.verify_response(came.response, came.content, key_of=lambda key_id: server_key)
             answer = msgspec.json.decode(came.content, type=EnrollAnswer | ErrorAnswer)
-        except (ProtocolError, msgspec.MsgspecError) as error:
+        except (ProtocolError, *UNREADABLE) as error:
             raise TryLater("The answer does not come from the server of the code.",
                            hint="Try again; if it stays, tell head office.") from error
         _check_statement(statement, signed.created)

@@ -38,8 +38,11 @@ class _Cursor:
 class FullStates:
     """Cuts full states into parts; at most one is under way."""
 
-    def __init__(self, store: AgentStore, copies: Path, open_rows: OpenRows) -> None:
-        self._store, self._copies, self._open_rows = store, copies, open_rows
+    def __init__(
+        self, store: AgentStore, copies: Path, open_rows: OpenRows, lost: Callable[[str], None],
+    ) -> None:
+        """`lost` hears of feeds whose kept copy is not there: their export must be looked at again."""
+        self._store, self._copies, self._open_rows, self._lost = store, copies, open_rows, lost
         self._cursor: _Cursor | None = None
 
     def sending(self, feed: str) -> bool:
@@ -72,20 +75,22 @@ class FullStates:
         return part
 
     async def _open_next(self) -> _Cursor | None:
-        known, kept, conflicts, as_of = await self._store.run(_due)
-        if known is None:
-            return None
-        rows = self._open_rows(known, self._copies / known.sha256)
-        return _Cursor(known.feed, secrets.token_hex(8), known.sha256, _encoded(known, rows, kept, conflicts, as_of))
+        for feed in await self._store.run(captures.fulls_due):
+            known, kept, conflicts, as_of = await self._store.run(_read_due, feed)
+            path = self._copies / known.sha256
+            if not path.exists():
+                self._lost(feed)
+                continue
+            changes = _encoded(known, self._open_rows(known, path), kept, conflicts, as_of)
+            return _Cursor(feed, secrets.token_hex(8), known.sha256, changes)
+        return None
 
 
-def _due(conn: sqlite3.Connection) -> tuple[Known | None, list[bytes], frozenset[bytes], AsOf | None]:
-    row = conn.execute(SQL["feed_full_next"]).fetchone()
-    if row is None:
-        return None, [], frozenset(), None
-    known = captures.known(conn, row["name"])
-    as_of = captures.as_of(row)
-    return known, captures.kept_changes(conn, row["name"]), captures.conflicts(conn, row["name"]), as_of
+def _read_due(conn: sqlite3.Connection, feed: str) -> tuple[Known, list[bytes], frozenset[bytes], AsOf | None]:
+    known = captures.known(conn, feed)
+    assert known is not None
+    as_of = captures.as_of(conn.execute(SQL["feed_get"], (feed,)).fetchone())
+    return known, captures.kept_changes(conn, feed), captures.conflicts(conn, feed), as_of
 
 
 def _encoded(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 import structlog
 
@@ -17,15 +18,34 @@ from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.store import outbox
 from tillbridge_agent.store.database import AgentStore
 from tillbridge_agent.store.outbox import Sender
-from tillbridge_agent.transport import Transport
+from tillbridge_agent.transport import Answer, Transport
 from tillbridge_protocol.changes import FrozenBatch
 from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.heartbeat import Heartbeat
+from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
 from tillbridge_protocol.mailbox import Body, Mail, Poll, decode_body
-from tillbridge_protocol.positions import Ack, ErrorAnswer, Position, Resync
+from tillbridge_protocol.positions import Ack, ErrorAnswer, Position
 
 log = structlog.get_logger()
 POLL_RETRY_S = 5.0
+#: Every full state that is due waits for its copy to come back.
+NOTHING_TO_FREEZE_S = 1.0
+
+
+def new_epoch_id() -> str:
+    """A fresh random epoch id."""
+    return secrets.token_hex(8)
+
+
+class Line(Protocol):
+    """What a lane asks of the transport; each raises TryLater when no verified answer came."""
+
+    async def send_batch(self, batch: FrozenBatch, position: Position) -> Answer:
+        """Send the bytes of a batch."""
+        ...
+
+    async def heartbeat(self, heartbeat: Heartbeat, position: Position) -> Answer:
+        """Tell how we are."""
+        ...
 
 
 @dataclass
@@ -33,13 +53,15 @@ class BatchLane:
     """Sends batches and heartbeats; `wake` is called after each capture."""
 
     store: AgentStore
-    transport: Transport
+    transport: Line
     uplink: Uplink
     fulls: FullStates
     sender: Sender
     heartbeat: Callable[[], Awaitable[Heartbeat]]
     rng: Random
     clock: Callable[[], dt.datetime]
+    monotonic: Callable[[], float] = time.monotonic
+    new_epoch: Callable[[], str] = new_epoch_id
     last_ack_at: dt.datetime | None = None
     error: str | None = None
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,14 +74,20 @@ class BatchLane:
         """For ever: send what waits, beat when nothing does, back off when nobody answers."""
         while True:
             self._woken.clear()
-            backlog = await self.store.run(outbox.backlog)
-            command = self.uplink.next(time.monotonic(), waiting=backlog.waiting)
-            if isinstance(command, SendNext):
-                await self._send_next()
-            elif isinstance(command, Beat):
-                await self._beat()
-            else:
-                await self._wait(command)
+            if (wait := await self.step()) is not None:
+                await self._wait(wait)
+
+    async def step(self) -> Wait | None:
+        """One request at most; returns how long there is nothing to do, or None to be called again."""
+        backlog = await self.store.run(outbox.backlog)
+        command = self.uplink.next(self.monotonic(), waiting=backlog.waiting)
+        if isinstance(command, Wait):
+            return command
+        if isinstance(command, Beat):
+            await self._beat()
+        elif isinstance(command, SendNext) and not await self._send_next():
+            return Wait(NOTHING_TO_FREEZE_S, wakes=True)
+        return None
 
     async def _wait(self, command: Wait) -> None:
         if not command.wakes:
@@ -70,21 +98,22 @@ class BatchLane:
         except TimeoutError:
             return
 
-    async def _send_next(self) -> None:
-        position = await self.store.run(outbox.ensure_epoch, new_epoch())
+    async def _send_next(self) -> bool:
+        """Send the batch in flight or the next one; False when nothing could be frozen."""
+        position = await self.store.run(outbox.ensure_epoch, self.new_epoch())
         batch = await self.store.run(outbox.in_flight) or await self._freeze()
         if batch is None:
-            await asyncio.sleep(0)
-            return
-        started = time.perf_counter()
+            return False
+        started = self.monotonic()
         try:
             answer = await self.transport.send_batch(batch, position)
         except TryLater as error:
             self._failed(error)
-            return
+            return True
         await self._answered(answer, position, batch)
         if isinstance(answer, Ack):
-            log.info("synced", seq=batch.seq, ms=round((time.perf_counter() - started) * 1000), dead=len(answer.dead))
+            log.info("synced", seq=batch.seq, ms=round((self.monotonic() - started) * 1000), dead=len(answer.dead))
+        return True
 
     async def _freeze(self) -> FrozenBatch | None:
         """The next batch: queued state, else a part of a full state, else events."""
@@ -98,7 +127,7 @@ class BatchLane:
         return batch
 
     async def _beat(self) -> None:
-        position = await self.store.run(outbox.ensure_epoch, new_epoch())
+        position = await self.store.run(outbox.ensure_epoch, self.new_epoch())
         try:
             answer = await self.transport.heartbeat(await self.heartbeat(), position)
         except TryLater as error:
@@ -106,11 +135,8 @@ class BatchLane:
             return
         await self._answered(answer, position, None)
 
-    async def _answered(self, answer: object, position: Position, batch: FrozenBatch | None) -> None:
-        assert isinstance(answer, Ack | Resync | ErrorAnswer) or hasattr(answer, "durable_seq")
-        outcome = self.uplink.answered(
-            time.monotonic(), answer, position=position, in_flight=batch, rng=self.rng,  # type: ignore[arg-type]
-        )
+    async def _answered(self, answer: Answer, position: Position, batch: FrozenBatch | None) -> None:
+        outcome = self.uplink.answered(self.monotonic(), answer, position=position, in_flight=batch, rng=self.rng)
         if isinstance(answer, ErrorAnswer):
             self.error = f"{answer.message} {answer.hint}"
             log.warning("refused", code=answer.code, message=answer.message)
@@ -123,13 +149,13 @@ class BatchLane:
         elif isinstance(outcome, NewEpoch):
             log.warning("new epoch", reason=outcome.reason)
             self.fulls.restart()
-            await self.store.run(outbox.start_epoch, new_epoch())
+            await self.store.run(outbox.start_epoch, self.new_epoch())
             crash.reach("resync.committed")
-        elif not isinstance(answer, Ack | Resync):
-            await self.store.run(outbox.forget_durable, position.epoch, getattr(answer, "durable_seq", 0))
+        elif isinstance(answer, HeartbeatAnswer):
+            await self.store.run(outbox.forget_durable, position.epoch, answer.durable_seq)
 
     def _failed(self, error: TryLater) -> None:
-        self.uplink.failed(time.monotonic(), self.rng)
+        self.uplink.failed(self.monotonic(), self.rng)
         self.error = str(error)
         log.warning("no answer", message=error.message)
 
@@ -146,7 +172,7 @@ class MailLane:
     async def run(self) -> None:
         """For ever; a dead line costs nothing but waiting."""
         while True:
-            position = await self.store.run(outbox.ensure_epoch, new_epoch())
+            position = await self.store.run(outbox.ensure_epoch, new_epoch_id())
             try:
                 mail = await self.transport.poll(Poll(done=self.done), position)
             except TryLater:
@@ -165,8 +191,3 @@ class MailLane:
                     log.warning("mail not dealt with", message=message.id, reason=error.message)
             if mail.messages and not self.done:
                 await asyncio.sleep(POLL_RETRY_S)
-
-
-def new_epoch() -> str:
-    """A fresh random epoch id."""
-    return secrets.token_hex(8)

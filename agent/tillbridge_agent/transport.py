@@ -22,7 +22,7 @@ from tillbridge_agent.errors import ConfigError, TryLater
 from tillbridge_agent.identity import Identity
 from tillbridge_protocol import signing
 from tillbridge_protocol.changes import FrozenBatch
-from tillbridge_protocol.errors import ProtocolError
+from tillbridge_protocol.errors import UNREADABLE, ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
 from tillbridge_protocol.limits import POLL_WAIT_S_MAX
 from tillbridge_protocol.mailbox import Mail, Poll
@@ -121,7 +121,7 @@ class Transport:
                            hint="Head office must renew it (server/README.md, certificates).")
         try:
             return msgspec.json.decode(came.content, type=wanted)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise TryLater(f"The server's answer cannot be read: {error}.", hint="Update the agent.") from error
 
     def _server_key(self, key_id: str) -> Ed25519PublicKey:

@@ -70,6 +70,11 @@ def known(conn: sqlite3.Connection, feed: str) -> Known | None:
     return None if row is None else _known(row)
 
 
+def fulls_due(conn: sqlite3.Connection) -> list[str]:
+    """Feeds that owe the server a full state, the smallest first."""
+    return [row["name"] for row in conn.execute(SQL["feed_full_due"])]
+
+
 def known_all(conn: sqlite3.Connection) -> list[Known]:
     """The last accepted state of every feed."""
     return [_known(row) for row in conn.execute(SQL["feed_all"])]

@@ -127,7 +127,7 @@ def freeze_changes(conn: sqlite3.Connection, sender: Sender, now: str) -> Frozen
     """
     assert in_flight(conn) is None, "one batch is in flight at a time"
     taken = _fill(conn.execute(SQL["change_next_states"], (BATCH_CHANGES_MAX,)))
-    if len(taken) < BATCH_CHANGES_MAX and conn.execute(SQL["feed_full_next"]).fetchone() is None:
+    if len(taken) < BATCH_CHANGES_MAX and conn.execute(SQL["feed_full_due"]).fetchone() is None:
         taken += _fill(conn.execute(SQL["change_next_events"], (BATCH_CHANGES_MAX - len(taken),)), taken)
     if not taken:
         return None

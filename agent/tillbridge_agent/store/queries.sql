@@ -27,8 +27,8 @@ ON CONFLICT (name) DO UPDATE SET
 UPDATE feed SET full = 1
 -- feed_full_done --
 UPDATE feed SET full = 0 WHERE name = ?
--- feed_full_next --
-SELECT * FROM feed WHERE full = 1 ORDER BY rows, name LIMIT 1
+-- feed_full_due --
+SELECT name FROM feed WHERE full = 1 ORDER BY rows, name
 
 -- snapshot_rows --
 SELECT row, n FROM snapshot WHERE feed = ? AND key = ?
