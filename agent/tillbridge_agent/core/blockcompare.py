@@ -253,6 +253,7 @@ def _partitioned(walk: _Walk, spill: Spill, shard: Shard | None) -> Iterator[Dif
             block = side.block(_PARTITION_BYTES)
             partition.add(number, block.records, block.lines, side.line)
             side.pass_block(block, len(block.records))
-    for number, line, record in partition.differences():
-        piece = Slice(line, record + b"\n")
-        yield Added(piece) if number else Removed(piece)
+    for number, found in partition.differences():
+        kind = Added if number else Removed
+        for line, record in found:
+            yield kind(Slice(line, record + b"\n"))

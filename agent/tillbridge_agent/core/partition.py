@@ -69,8 +69,8 @@ class Partition:
                 numbers = positions if counted else [lines[position] for position in positions]
                 self._spill.append(2 * number + side, _pack(part, numbers, first))
 
-    def differences(self) -> Iterator[tuple[int, int, bytes]]:
-        """(side, line, record) of every record that the other file has less often, bucket by bucket."""
+    def differences(self) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
+        """Side, and (line, record) of records that the other file has less often, some at a time."""
         for bucket in range(self._buckets):
             old, new = self._counted(2 * bucket), self._counted(2 * bucket + 1)
             # Removed and added stay together so that whoever pairs them has little to remember.
@@ -83,18 +83,20 @@ class Partition:
             counts.update(_unpack(piece)[0])
         return counts
 
-    def _lines_of(self, side: int, place: int, more: dict[bytes, int]) -> Iterator[tuple[int, int, bytes]]:
+    def _lines_of(self, side: int, place: int, more: dict[bytes, int]) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
         if not more:
             return
         for piece in self._spill.read(place):
             records, lines, first = _unpack(piece)
             if more.keys().isdisjoint(records):
                 continue
+            found: list[tuple[int, bytes]] = []
             for line, record in zip(lines, records, strict=True):
                 left = more.get(record)
                 if left:
                     more[record] = left - 1
-                    yield side, first + line, record
+                    found.append((first + line, record))
+            yield side, found
 
 
 def _surplus(mine: Counter[bytes], other: Counter[bytes]) -> dict[bytes, int]:

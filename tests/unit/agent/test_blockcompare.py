@@ -224,7 +224,7 @@ def test_records_with_line_ends_survive_a_partition() -> None:
     partition = Partition(MemorySpill(), 1 << 24, None)
     partition.add(0, [b'a;"x\ny"', b"", b"b"], [4, 6, 7])
     partition.add(1, [b"b", b"b", b""], [2, 3, 4])
-    assert sorted(partition.differences()) == [(0, 4, b'a;"x\ny"'), (1, 2, b"b")]
+    assert sorted(partition.differences()) == [(0, [(4, b'a;"x\ny"')]), (1, [(2, b"b")])]
 
 
 @pytest.mark.parametrize(("text", "count"), [
