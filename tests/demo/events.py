@@ -45,11 +45,15 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class Story:
-    """One accepted export on its way; times in seconds since 1970, None = not yet."""
+    """One accepted export on its way; times in seconds since 1970, None = not yet.
+
+    `full`: everything in it is sent anew, not the differences to the export before.
+    """
 
     file: str
     rows: int
     changes: int
+    full: bool
     settled_at: float
     captured_at: float
     write: Write | None = None
@@ -58,22 +62,42 @@ class Story:
 
     def line(self) -> str:
         """settled → rows → changes → synced → published, with the milliseconds of each step."""
-        clock = datetime.fromtimestamp(self.settled_at).astimezone().strftime("%H:%M:%S")
         before = self.write.ended_at if self.write else None
-        steps = [
+        changes = "everything" if self.full else f"{self.changes:>2} changes"
+        steps = (
             f"settled{_ms(self.settled_at, before)}",
             f"{self.rows} rows{_ms(self.captured_at, self.settled_at)}",
-            f"{self.changes} changes",
+            changes,
             f"synced{_ms(self.synced_at, self.captured_at)}",
             f"published{_ms(self.published_at, self.synced_at)}",
-        ]
-        return f"{clock}  {self.file}  " + " → ".join(steps)
+        )
+        # Without changes there is nothing to sync or to publish.
+        return f"{clock(self.settled_at)}  {self.file}  " + " → ".join(steps if self.moves else steps[:3])
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything of it has to be sent."""
+        return self.full or self.changes > 0
+
+
+def clock(moment: float) -> str:
+    """The local time of day."""
+    return datetime.fromtimestamp(moment).astimezone().strftime("%H:%M:%S")
+
+
+def set_aside(event: dict[str, Any], at: float) -> str | None:
+    """The line about a file the agent did not believe, None for other events."""
+    words = {"quarantine": "quarantined", "hold": "held"}.get(str(event["event"]))
+    if words is None:
+        return None
+    moment = seconds(event["timestamp"]) if "timestamp" in event else at
+    return f"{clock(moment)}  {event.get('file', '')}  {words}: {event.get('message', '')}"
 
 
 def _ms(at: float | None, before: float | None) -> str:
     if at is None:
         return " (not yet)"
-    return "" if before is None else f" {max(0.0, at - before) * 1000:.0f} ms"
+    return "" if before is None else f" {max(0.0, at - before) * 1000:>3.0f} ms"
 
 
 class Stories:
@@ -93,7 +117,8 @@ class Stories:
         if event["event"] == "accepted" and event.get("feed") == self._feed:
             self._open.append(Story(
                 file=str(event["file"]), rows=int(event["rows"]), changes=int(event["changes"]),
-                settled_at=seconds(event["settled_at"]), captured_at=seconds(event["captured_at"]),
+                full=bool(event.get("full")), settled_at=seconds(event["settled_at"]),
+                captured_at=seconds(event["captured_at"]),
             ))
         elif event["event"] == "synced":
             moment = seconds(event["timestamp"]) if "timestamp" in event else at
@@ -115,7 +140,7 @@ class Stories:
         return done
 
     def _is_done(self, story: Story, now: float) -> bool:
-        if story.changes == 0:
+        if not story.moves:
             return True
         return story.published_at is not None or now - story.captured_at > self.PATIENCE_S
 

@@ -66,7 +66,7 @@ def build(run: Run, counts: Counts, latency: Latency, equal: Equal) -> dict[str,
         "orders": group("orders", "placed", "imported", "counted", "open"),
         "equal": asdict(equal) | {"max_excess": f"{equal.max_excess.normalize():f}"},
     }
-    document["failed"] = [*failed_minimums(document), *run.troubles]
+    document["failed"] = [*run.troubles, *failed_minimums(document)]
     document["ok"] = not document["failed"]
     return document
 

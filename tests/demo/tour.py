@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.demo.compare import Equal, Latency, latencies_ms, max_excess, shows_only, states, summary
 from tests.demo.console import say
-from tests.demo.events import LogTail, Stories
+from tests.demo.events import LogTail, Stories, set_aside
 from tests.demo.judge import compare_now, count, wait_for_quiet
 from tests.demo.place import SETTLE_S, STOCK_FEED
 from tests.demo.programs import agent_status
@@ -81,5 +81,7 @@ class Tour:
         now = time.time()
         for event in self._tail.new_events():
             self._stories.take(event, now)
+            if (words := set_aside(event, now)) is not None:
+                say(words)
         for story in self._stories.finished(self._truth.writes, self._stage.observer.sights, now):
             say(story.line())
