@@ -85,7 +85,7 @@ class Agent:
         self.store = store = AgentStore(config.state / "agent.db")
         await store.run(captures.forget_half_sent)
         self.fulls = FullStates(store, copies, self._open_rows, self._copy_lost)
-        self.capture = Capture(store, copies, self.fulls, utc_now)
+        self.capture = Capture(store, copies, utc_now)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture")
         await asyncio.get_running_loop().run_in_executor(self._executor, self.capture.tidy)
         transport = Transport(self.identity, Clock(utc_now), session)

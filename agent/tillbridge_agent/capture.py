@@ -19,7 +19,6 @@ from tillbridge_agent import crash
 from tillbridge_agent.core.feed import FeedConfig
 from tillbridge_agent.core.gate import Reason, RowCounts
 from tillbridge_agent.evaluate import Evaluation, KnownFile, evaluate
-from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.sources.folder import Seen, Staged, drop_copies, stage
 from tillbridge_agent.store import captures, outbox, setaside
 from tillbridge_agent.store.captures import STAGED_ROWS_MAX, Accepted, Known, SnapshotView
@@ -53,7 +52,6 @@ class Capture:
 
     store: AgentStore
     copies: Path
-    fulls: FullStates
     clock: Callable[[], dt.datetime]
 
     def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None) -> Captured:
@@ -90,8 +88,7 @@ class Capture:
 
     def tidy(self) -> None:
         """Delete copies that nothing refers to; after each commit and at the start."""
-        referenced = self._run(setaside.referenced_copies) | self.fulls.pinned()
-        drop_copies(self.copies, referenced)
+        drop_copies(self.copies, self._run(setaside.referenced_copies))
 
     def _judge(
         self, feed: FeedConfig, staged: Staged, name: str, mtime_ns: int, as_of: AsOf, known: Known | None,
@@ -129,9 +126,7 @@ class Capture:
             counts=(rows.read, rows.accepted, rows.rejected, rows.filtered, int(result.one_line)), bytes=staged.size,
             mtime_ns=mtime_ns, absence=feed.absence, as_of=as_of, captured_at=self.clock().isoformat(),
         )
-        if result.full and self.fulls.sending(feed.name):
-            self.fulls.restart()
-        changes = self._run(_commit, file, result, approval, sending=self.fulls.sending(feed.name))
+        changes = self._run(_commit, file, result, approval)
         crash.reach("capture.committed")
         log.info(
             "accepted", feed=feed.name, file=name, rows=rows.read, changes=changes, full=result.full,
@@ -183,11 +178,11 @@ class _StagedRows:
 
 
 def _commit(
-    conn: sqlite3.Connection, file: Accepted, result: Evaluation, approval: Approval | None, *, sending: bool,
+    conn: sqlite3.Connection, file: Accepted, result: Evaluation, approval: Approval | None,
 ) -> int:
     if approval is not None:
         setaside.decide(conn, approval.hold, "approved", approval.by, approval.why, file.captured_at)
-    changes = captures.commit(conn, file, result.delta, full=result.full, sending=sending)
+    changes = captures.commit(conn, file, result.delta, full=result.full)
     setaside.quarantine_rows(
         conn, feed=file.feed, file=file.file, sha256=file.sha256, since=file.captured_at, problems=result.problems,
         cleared=result.cleared, whole=result.full or result.delta.replaces,

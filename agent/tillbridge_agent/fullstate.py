@@ -1,7 +1,8 @@
 """Full states: a cursor over the kept copy of a feed, part by part, never a million outbox rows.
 
-The cursor lives in memory and pins the copy it reads. After a restart the full state begins again from its
-first part over the newest copy; the server throws the half shadow set away.
+The cursor lives in memory; that it was opened, and over which copy, is noted in the database in one order with
+the captures. After a restart the full state begins again from its first part over the newest copy; the server
+throws the half shadow set away.
 """
 
 import asyncio
@@ -29,7 +30,6 @@ OpenRows = Callable[[Known, Path], Iterator[Mapped]]
 class _Cursor:
     feed: str
     full_id: str
-    sha256: str
     rows: Iterator[bytes]
     number: int = 0
     ahead: list[bytes] = field(default_factory=list)
@@ -45,21 +45,14 @@ class FullStates:
         self._store, self._copies, self._open_rows, self._lost = store, copies, open_rows, lost
         self._cursor: _Cursor | None = None
 
-    def sending(self, feed: str) -> bool:
-        """True while parts of this feed's full state are under way."""
-        return self._cursor is not None and self._cursor.feed == feed
-
-    def pinned(self) -> set[str]:
-        """Copies that must stay because a cursor reads them."""
-        return {self._cursor.sha256} if self._cursor else set()
-
     def restart(self) -> None:
         """Forget the cursor: a new epoch, or a feed whose mapping changed."""
         self._cursor = None
 
     def finished(self, feed: str) -> None:
         """The last part of this feed is frozen."""
-        assert self.sending(feed)
+        assert self._cursor is not None
+        assert self._cursor.feed == feed
         self._cursor = None
 
     async def next_part(self) -> Part | None:
@@ -76,19 +69,18 @@ class FullStates:
 
     async def _open_next(self) -> _Cursor | None:
         for feed in await self._store.run(captures.fulls_due):
-            known, kept, conflicts, as_of = await self._store.run(_read_due, feed)
+            known, kept, conflicts, as_of = await self._store.run(_begin, feed)
             path = self._copies / known.sha256
             if not path.exists():
                 self._lost(feed)
                 continue
             changes = _encoded(known, self._open_rows(known, path), kept, conflicts, as_of)
-            return _Cursor(feed, secrets.token_hex(8), known.sha256, changes)
+            return _Cursor(feed, secrets.token_hex(8), changes)
         return None
 
 
-def _read_due(conn: sqlite3.Connection, feed: str) -> tuple[Known, list[bytes], frozenset[bytes], AsOf | None]:
-    known = captures.known(conn, feed)
-    assert known is not None
+def _begin(conn: sqlite3.Connection, feed: str) -> tuple[Known, list[bytes], frozenset[bytes], AsOf | None]:
+    known = captures.begin_full(conn, feed)
     as_of = captures.as_of(conn.execute(SQL["feed_get"], (feed,)).fetchone())
     return known, captures.kept_changes(conn, feed), captures.conflicts(conn, feed), as_of
 

@@ -119,9 +119,11 @@ class BatchLane:
         """The next batch: queued state, else a part of a full state, else events."""
         now = self.clock().isoformat()
         batch = await self.store.run(outbox.freeze_changes, self.sender, now)
-        if batch is None and (part := await self.fulls.next_part()) is not None:
+        while batch is None and (part := await self.fulls.next_part()) is not None:
             batch = await self.store.run(outbox.freeze_part, self.sender, part, now)
-            if part.last:
+            if batch is None:
+                self.fulls.restart()
+            elif part.last:
                 self.fulls.finished(part.feed)
         crash.reach("freeze.committed")
         return batch

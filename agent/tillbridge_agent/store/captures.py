@@ -47,7 +47,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Known:
-    """The last accepted state of a feed, as stored; `full` says that a full state is still to be sent."""
+    """The last accepted state of a feed, as stored.
+
+    `full` says that a full state is still to be sent, `sending` that parts of it are being cut.
+    """
 
     feed: str
     fingerprint: str
@@ -62,6 +65,7 @@ class Known:
     accepted_at: str
     as_of_to: str | None
     full: bool
+    sending: bool
 
 
 def known(conn: sqlite3.Connection, feed: str) -> Known | None:
@@ -80,14 +84,28 @@ def known_all(conn: sqlite3.Connection) -> list[Known]:
     return [_known(row) for row in conn.execute(SQL["feed_all"])]
 
 
-def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full: bool, sending: bool) -> int:
+def begin_full(conn: sqlite3.Connection, feed: str) -> Known:
+    """Parts of the owed full state will be cut from the last accepted copy, which stays until the last one.
+
+    It is noted here and not in memory, because a capture may commit at any moment: what it queues before
+    this is in the copy, what it queues after must follow the full state.
+    """
+    found = known(conn, feed)
+    assert found is not None
+    conn.execute(SQL["feed_full_begin"], (feed,))
+    outbox.put_meta(conn, outbox.FULL_COPY, found.sha256)
+    return found
+
+
+def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full: bool) -> int:
     """The capture transaction; returns how many changes were captured.
 
     `full`: the whole snapshot stands in the staging table and replaces the old one; the feed owes the server
-    a full state, so queued state changes of it are dropped. `sending`: parts of an earlier full state, read
-    from the copy before this one, are under way, so this delta must follow it.
+    a full state, so queued state changes of it are dropped. While parts of an earlier full state, read from
+    the copy before this one, are under way, this delta follows it.
     """
     before = known(conn, file.feed)
+    sending = before is not None and before.sending
     changes = [_change(file, change) for change in delta.changes]
     if full:
         _replace_snapshot(conn, file, delta)
@@ -150,8 +168,10 @@ def conflicts(conn: sqlite3.Connection, feed: str) -> frozenset[bytes]:
 
 def forget_half_sent(conn: sqlite3.Connection) -> None:
     """After a restart full states begin again from their first part: what queued behind them is in the copy."""
+    outbox.drop_meta(conn, outbox.FULL_COPY)
     for row in conn.execute(SQL["feed_all"]).fetchall():
         if row["full"]:
+            conn.execute(SQL["feed_full_again"], (row["name"],))
             conn.execute(SQL["change_drop_state"], (row["name"],))
 
 
@@ -209,7 +229,7 @@ def _known(row: sqlite3.Row) -> Known:
         feed=row["name"], fingerprint=row["fingerprint"], config=row["config"], file=row["file"], sha256=row["sha256"],
         encoding=row["encoding"], columns=tuple(json.loads(row["columns"])), rows=row["rows"],
         counts=tuple(json.loads(row["counts"])), mtime_ns=row["mtime_ns"], accepted_at=row["accepted_at"],
-        as_of_to=row["as_of_to"], full=bool(row["full"]),
+        as_of_to=row["as_of_to"], full=bool(row["full"]), sending=row["full"] == outbox.UNDER_WAY,
     )
 
 

@@ -30,6 +30,10 @@ from tillbridge_protocol.limits import BATCH_BYTES_MAX, BATCH_CHANGES_MAX
 from tillbridge_protocol.positions import Ack, Position
 from tillbridge_protocol.records import EVENT_KINDS, AsOf
 
+#: feed.full: 0 nothing is owed, 1 a full state is owed, 2 its parts are being cut from the copy named by FULL_COPY.
+UNDER_WAY = 2
+FULL_COPY = "full_copy"
+
 
 @dataclass(frozen=True)
 class Sender:
@@ -106,7 +110,7 @@ def backlog(conn: sqlite3.Connection) -> Backlog:
         oldest.append(row["oldest_at"])
     frozen = conn.execute(SQL["batch_stats"]).fetchone()
     oldest += [frozen["oldest_at"]] if frozen["n"] else []
-    fulls = conn.execute("SELECT count(*) FROM feed WHERE full = 1").fetchone()[0]
+    fulls = conn.execute("SELECT count(*) FROM feed WHERE full > 0").fetchone()[0]
     return Backlog(
         changes=state["n"] + frozen["changes"] - frozen["events"], events=events["n"] + frozen["events"],
         bytes=state["bytes"] + events["bytes"] + frozen["bytes"], oldest_at=min(oldest, default=None),
@@ -137,11 +141,18 @@ def freeze_changes(conn: sqlite3.Connection, sender: Sender, now: str) -> Frozen
     return _put_batch(conn, sender, feeds, None, [row["body"] for row in taken], events, now)
 
 
-def freeze_part(conn: sqlite3.Connection, sender: Sender, part: Part, now: str) -> FrozenBatch:
-    """Freeze one part of a full state; with the last one the feed's own changes may follow."""
+def freeze_part(conn: sqlite3.Connection, sender: Sender, part: Part, now: str) -> FrozenBatch | None:
+    """Freeze one part of a full state; with the last one the feed's own changes may follow.
+
+    None when the feed owes another full state by now: the part was cut under a mapping that is no longer used.
+    """
     assert in_flight(conn) is None, "one batch is in flight at a time"
+    row = conn.execute(SQL["feed_get"], (part.feed,)).fetchone()
+    if row is None or row["full"] != UNDER_WAY:
+        return None
     if part.last:
         conn.execute(SQL["feed_full_done"], (part.feed,))
+        drop_meta(conn, FULL_COPY)
     full = FullPart(feed=part.feed, id=part.full_id, part=part.number, last=part.last)
     feeds = {part.feed: _feed_info(conn, sender, part.feed, full)}
     return _put_batch(conn, sender, feeds, full, part.changes, 0, now)
@@ -194,6 +205,11 @@ def meta(conn: sqlite3.Connection, name: str) -> str | None:
 def put_meta(conn: sqlite3.Connection, name: str, value: str) -> None:
     """Keep a single value by name."""
     conn.execute(SQL["meta_put"], (name, value))
+
+
+def drop_meta(conn: sqlite3.Connection, name: str) -> None:
+    """Forget a single value."""
+    conn.execute(SQL["meta_drop"], (name,))
 
 
 def count(conn: sqlite3.Connection, name: str, n: int = 1) -> None:

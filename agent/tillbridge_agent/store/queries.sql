@@ -2,6 +2,8 @@
 
 -- meta_get --
 SELECT value FROM meta WHERE name = ?
+-- meta_drop --
+DELETE FROM meta WHERE name = ?
 -- meta_put --
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 -- count --
@@ -22,13 +24,18 @@ ON CONFLICT (name) DO UPDATE SET
   fingerprint = excluded.fingerprint, config = excluded.config, file = excluded.file, sha256 = excluded.sha256,
   encoding = excluded.encoding, columns = excluded.columns, rows = excluded.rows, counts = excluded.counts, bytes = excluded.bytes,
   mtime_ns = excluded.mtime_ns, accepted_at = excluded.accepted_at, as_of_from = excluded.as_of_from,
-  as_of_to = excluded.as_of_to, as_of_kind = excluded.as_of_kind, full = max(feed.full, excluded.full)
+  as_of_to = excluded.as_of_to, as_of_kind = excluded.as_of_kind,
+  full = CASE WHEN excluded.full = 1 THEN 1 ELSE feed.full END
 -- feed_full_all --
 UPDATE feed SET full = 1
+-- feed_full_again --
+UPDATE feed SET full = 1 WHERE name = ?
+-- feed_full_begin --
+UPDATE feed SET full = 2 WHERE name = ?
 -- feed_full_done --
 UPDATE feed SET full = 0 WHERE name = ?
 -- feed_full_due --
-SELECT name FROM feed WHERE full = 1 ORDER BY rows, name
+SELECT name FROM feed WHERE full > 0 ORDER BY rows, name
 
 -- snapshot_rows --
 SELECT row, n FROM snapshot WHERE feed = ? AND key = ?
@@ -70,7 +77,7 @@ DELETE FROM change WHERE event = 0 AND feed = ?
 DELETE FROM change WHERE event = 0
 -- change_next_states --
 SELECT id, feed, event, body FROM change
-WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full = 1) ORDER BY id LIMIT ?
+WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full > 0) ORDER BY id LIMIT ?
 -- change_next_events --
 SELECT id, feed, event, body FROM change WHERE event = 1 ORDER BY id LIMIT ?
 -- change_delete --
@@ -149,5 +156,6 @@ SELECT feed, count(*) AS n FROM hold WHERE state = 'open' GROUP BY feed
 SELECT sha256 FROM feed WHERE sha256 <> ''
 UNION SELECT sha256 FROM hold WHERE state = 'open'
 UNION SELECT sha256 FROM quarantine WHERE whole_file = 1 AND state = 'open'
+UNION SELECT value FROM meta WHERE name = 'full_copy'
 -- feed_seen_again --
 UPDATE feed SET file = ?, mtime_ns = ?, as_of_from = ?, as_of_to = ?, as_of_kind = ? WHERE name = ?
