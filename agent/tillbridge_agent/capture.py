@@ -27,6 +27,8 @@ from tillbridge_protocol.records import AsOf
 
 log = structlog.get_logger()
 R = TypeVar("R")
+#: A first export without a line end at its end must stand still for so many settle times.
+FIRST_LOAD_PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class Capture:
     copies: Path
     clock: Callable[[], dt.datetime]
 
-    def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None) -> Captured:
-        """Stage and judge one settled file. `looked_at`: when the version before was last seen.
+    def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None, stood_s: float) -> Captured:
+        """Stage and judge one settled file.
 
+        `looked_at`: when the version before was last seen; `stood_s`: for how long the file has not changed.
         Raises ChangedWhileReading, OSError; then nothing happened and the file is looked at again.
         """
         known = self._run(captures.known, feed.name)
@@ -67,7 +70,12 @@ class Capture:
         as_of = _observed(seen, looked_at, settled_at)
         if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
+            crash.reach("seen_again.committed")
             return Captured("nothing")
+        if known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path):
+            # Nothing is known of this till's habits yet: the last number of the file may be cut off.
+            self.tidy()
+            return Captured("pending")
         if self._run(setaside.is_known, feed.name, staged.sha256):
             return Captured("held")
         return self._judge(feed, staged, seen.name, seen.mtime_ns, as_of, known, None)
@@ -110,8 +118,10 @@ class Capture:
             return Captured(verdict)
         if verdict == "hold":
             self._run(_hold, feed.name, name, staged.sha256, mtime_ns, at, told, result)
+            crash.reach("hold.committed")
         elif verdict == "quarantine":
             self._run(_quarantine, feed.name, name, staged.sha256, at, told)
+            crash.reach("quarantine.committed")
         log.warning(verdict, feed=feed.name, file=name, code=first.code, message=first.message)
         return Captured(verdict)
 
@@ -221,6 +231,19 @@ def _told(record: object) -> str | None:
         if value is not None:
             return str(value)
     return None
+
+
+def _settle_s(feed: FeedConfig) -> float:
+    return feed.source.settle_s if feed.source is not None else 0.0
+
+
+def _ends_line(path: Path) -> bool:
+    """Whether the last row has a line end, in any encoding of one or two bytes; an empty file has."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2))
+        tail = file.read().rstrip(b"\x1a")
+    return not tail or b"\n" in tail or b"\r" in tail
 
 
 def _observed(seen: Seen, looked_at: dt.datetime | None, settled_at: dt.datetime) -> AsOf:

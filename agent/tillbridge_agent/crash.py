@@ -8,11 +8,21 @@ import os
 from collections import Counter
 
 CRASH_POINTS = (
+    "enroll.sending",
+    "enroll.answered",
+    "identity.written",
+    "identity.renamed",
+    "door.written",
+    "store.committing",  # just before any commit at all
+    "store.committed",  # the commit is done, nobody has been told yet
     "stage.written",
     "stage.renamed",
     "capture.writing",
     "capture.committed",
     "copies.deleted",
+    "hold.committed",
+    "quarantine.committed",
+    "seen_again.committed",
     "journal.writing",
     "journal.committed",
     "freeze.writing",
@@ -22,6 +32,9 @@ CRASH_POINTS = (
     "ack.writing",
     "ack.committed",
     "resync.committed",
+    "beat.answered",
+    "mail.received",
+    "mail.dealt",
 )
 EXIT_CODE = 137
 _reached: Counter[str] = Counter()

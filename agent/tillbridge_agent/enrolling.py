@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from tillbridge_agent import crash
 from tillbridge_agent import identity as identities
 from tillbridge_agent.errors import Refused, TryLater
 from tillbridge_agent.identity import Identity
@@ -93,7 +94,9 @@ async def _ask(
             request, body, key=key, key_id="new", now=clock.signing_time(), nonce=secrets.token_hex(16),
             tag=signing.ENROLL_TAG,
         )
+        crash.reach("enroll.sending")
         came = await exchange(session, request, body, tls)
+        crash.reach("enroll.answered")
         try:
             signed = signing.verify_response(came.response, came.content, key_of=lambda key_id: server_key)
             answer = msgspec.json.decode(came.content, type=EnrollAnswer | ErrorAnswer)

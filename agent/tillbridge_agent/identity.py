@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tillbridge_agent import crash
 from tillbridge_agent.errors import ConfigError
 
 FILE = "identity.json"
@@ -81,7 +82,9 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    crash.reach("identity.written")
     new.replace(path)
+    crash.reach("identity.renamed")
 
 
 def _check_mode(path: Path) -> None:

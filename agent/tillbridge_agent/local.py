@@ -17,6 +17,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from tillbridge_agent import crash
 from tillbridge_agent.errors import AgentError, Refused
 
 DOOR_FILE = "door.json"
@@ -48,6 +49,7 @@ class LocalDoor:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump({"url": self.url, "token": self._token, "pid": os.getpid()}, file)
+        crash.reach("door.written")
         new.replace(self._path)
 
     async def close(self) -> None:

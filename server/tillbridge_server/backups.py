@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from tillbridge_server import crash
 from tillbridge_server.config import BackupConfig, ServerConfig
 from tillbridge_server.errors import Refused
 from tillbridge_server.store.database import backup_sqlite
@@ -36,7 +37,9 @@ def make_backup(conn: sa.Connection, folder: Path, keep: int, now: dt.datetime) 
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
     part.chmod(0o600)
+    crash.reach("backup.written")
     part.replace(target)
+    crash.reach("backup.renamed")
     size = target.stat().st_size
     conn.execute(backup.insert().values(at=now, file=target.name, bytes=size, sha256=digest))
     for row in positions:

@@ -8,16 +8,24 @@ import os
 from collections import Counter
 
 CRASH_POINTS = (
+    "door.written",
+    "store.committing",  # just before any commit at all
+    "store.committed",  # the commit is done, nobody has been told yet
+    "enroll.received",
     "enroll.committed",
     "batch.received",
     "batch.applying",
     "batch.committed",
     "heartbeat.committed",
+    "mail.collected",
     "decide.deciding",
     "decide.committed",
     "publish.taken",
+    "publish.showing",
     "publish.sent",
     "publish.recorded",
+    "backup.written",
+    "backup.renamed",
 )
 EXIT_CODE = 137
 _reached: Counter[str] = Counter()

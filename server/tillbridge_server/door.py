@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import structlog
 from aiohttp import web
 
+from tillbridge_server import crash
 from tillbridge_server.config import ServerConfig
 from tillbridge_server.errors import TillbridgeError
 from tillbridge_server.store.database import Store
@@ -98,6 +99,7 @@ def write_door(path: Path, url: str, token: str) -> None:
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"url": url, "token": token, "pid": os.getpid()}, file)
+    crash.reach("door.written")
     new.replace(path)
 
 

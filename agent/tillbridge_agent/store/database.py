@@ -16,6 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tillbridge_agent import crash
+
 R = TypeVar("R")
 SCHEMA_STEPS = 1
 
@@ -70,10 +72,12 @@ def transact(connection: sqlite3.Connection, call: Callable[..., R], *args: Any,
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = call(connection, *args, **kwargs)
+        crash.reach("store.committing")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+    crash.reach("store.committed")
     return result
 
 

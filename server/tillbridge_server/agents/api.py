@@ -114,6 +114,8 @@ class AgentApi:
             except TimeoutError:
                 return 200, Mail(messages=[])
             messages = await self.store.run(mailbox.collect, agent_id, [], self.clock())
+        if messages:
+            crash.reach("mail.collected")
         return 200, Mail(messages=messages)
 
     async def _enroll(self, request: web.Request, body: bytes) -> tuple[int, object]:
@@ -126,6 +128,7 @@ class AgentApi:
             tag=signing.ENROLL_TAG,
         )
         self.nonces.remember(signed, now)
+        crash.reach("enroll.received")
         try:
             answer = await self.store.run(
                 enrollment.enroll, wanted, agent_id=self.new_agent_id(), server_name=self.config.name, now=now

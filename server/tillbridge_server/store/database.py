@@ -18,6 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from tillbridge_server import crash
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -109,6 +111,8 @@ class Store:
                         done.append((future, result, None))
                     except Exception as error:  # belongs to its caller: goes to the future
                         done.append((future, None, error))
+                crash.reach("store.committing")
+            crash.reach("store.committed")
         except BaseException as failure:  # nothing was committed: every caller must know
             done = [(future, None, failure) for _, future in live]
         for future, result, problem in done:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from tillbridge_server import crash
 from tillbridge_server.connectors.interface import Given
 from tillbridge_server.connectors.shop_window.wire import shown_of, text_of
 from tillbridge_server.core.offers import Shown
@@ -22,6 +23,7 @@ class ShopWindow:
     async def push(self, items: Sequence[Item]) -> Outcome:
         """Show these values; the same value again changes nothing, not even its version."""
         values = {item.variant: text_of(item) for item in items}
+        crash.reach("publish.showing")
         await self._given.store.run(show, self._given.storefront.id, values, self._given.clock())
         return Outcome(accepted=frozenset(values))
 
