@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tillbridge_agent.cli.check import check_document
 from tillbridge_agent.config import load_feed
 from tillbridge_agent.readers import READERS

@@ -128,10 +128,11 @@ class RowMapper:
             try:
                 parts.append(key_text(text))
             except Unreadable as error:
+                fault = error
                 if len(self._keys) > 1 and not text:
-                    error = Unreadable("key_empty", f"The row has no “{column}”, which is a part of its key.",
+                    fault = Unreadable("key_empty", f"The row has no “{column}”, which is a part of its key.",
                                        "Fill it in the till, or skip such rows with `skip_when`.")
-                raise _CellFault(column, text, error) from error
+                raise _CellFault(column, text, fault) from error
         key = parts[0]
         if len(parts) > 1:
             key = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)

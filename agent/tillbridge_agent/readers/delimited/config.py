@@ -1,6 +1,7 @@
 """The `reader` table of a feed whose format is delimited; sample.toml beside it explains every key."""
 
 import codecs
+import functools
 from typing import Annotated
 
 import msgspec
@@ -42,16 +43,20 @@ class DelimitedConfig(
         return found
 
 
+@functools.cache
 def line_safe(encoding: str) -> bool:
-    """True when each character below 128 is that one byte and nothing else, so bytes can be cut at line ends."""
+    """True when bytes below 128 are themselves and part of nothing else, so bytes can be cut at separators and lines.
+
+    That is utf-8 and the one-byte encodings that extend ASCII.
+    """
     name = codecs.lookup(encoding).name
-    if name.startswith(("utf-7", "utf-16", "utf-32", "iso2022", "hz")):
+    if name in ("utf-8", "utf-8-sig"):
+        return True
+    if name.startswith(("utf-7", "iso2022", "hz")):
         return False
-    ascii_bytes = bytes(range(128))
-    try:
-        return ascii_bytes.decode(encoding) == ascii_bytes.decode("ascii")
-    except UnicodeDecodeError:
-        return False
+    decoder = codecs.getincrementaldecoder(encoding)
+    characters = [decoder("replace").decode(bytes([byte])) for byte in range(256)]
+    return all(characters) and "".join(characters[:128]) == bytes(range(128)).decode("ascii")
 
 
 def _is_text_codec(encoding: str) -> bool:
