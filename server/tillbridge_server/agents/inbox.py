@@ -20,6 +20,7 @@ from tillbridge_server.agents import fleet
 from tillbridge_server.agents.fleet import Agent
 from tillbridge_server.core.inbox_rules import BootVerdict, Verdict, judge_batch, judge_position
 from tillbridge_server.store import event_writes, fact_writes, shadow
+from tillbridge_server.store.sold import touch_sold
 from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import agent_epoch, batch_log, dead_letter, feed
 
@@ -151,6 +152,7 @@ def _apply(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) ->
     for index, conflict in event_writes.append(conn, where, events):
         raw_change = bytes(batch.changes[index])
         dead.append(_bury(conn, agent, batch, index, raw_change, conflict, now))
+    touch_sold(conn, batch.feeds, (change for _, change in events), now)
     _confirm_feeds(conn, agent, batch)
     return sorted(dead, key=lambda note: note.index)
 

@@ -7,13 +7,16 @@ import pytest
 import sqlalchemy as sa
 from tests.unit.server.made import Chain, item, storefront
 
-from tillbridge_protocol.records import Cost, Price, Product, Record, StockLevel
+from tillbridge_protocol.changes import Change, FeedInfo
+from tillbridge_protocol.records import AsOf, Cost, Price, Product, Record, SaleLine, StockLevel
 from tillbridge_server.core.offers import Shown, decode_shown
 from tillbridge_server.core.settings import BreakerLimit, BreakersConfig, DropLimit
 from tillbridge_server.store import deciding, holds, publishing
-from tillbridge_server.store.fact_writes import touch
+from tillbridge_server.store.event_writes import append
+from tillbridge_server.store.fact_writes import Where, touch
 from tillbridge_server.store.facts_reading import read_known
 from tillbridge_server.store.offers import OfferRow, read_offers, read_published
+from tillbridge_server.store.sold import touch_sold
 from tillbridge_server.store.tables import breaker_tally, dirty, hold, numbering_code, offer, publish_task
 
 
@@ -466,4 +469,27 @@ def test_breakers_can_be_set_for_a_whole_chain() -> None:
     assert [one.code for one in open_holds(chain)] == ["price_drop"]
     with chain.engine.begin() as conn:
         assert publishing.take_due(conn, "window", chain.now) == []
+    chain.close()
+
+
+# -- sales -------------------------------------------------------------------------------------------------
+
+
+def test_a_sale_line_makes_its_variant_dirty_and_a_moving_journal_lowers_it() -> None:
+    """At once, not with the next count; a code nobody lists stays a line of the ledger."""
+    chain = Chain(storefront(activate="auto", moving_journals=("mallow/journal",)))
+    chain.add_location()
+    as_of = AsOf(chain.now - dt.timedelta(minutes=3), chain.now - dt.timedelta(minutes=2), "observed")
+    chain.tell(*item("01", "9"), as_of=as_of)
+    chain.tell(Product("01", title="Item 01"), where="mallow/journal", absence="nothing")
+    chain.settle()
+    lines = [SaleLine("88213/1", "01", Decimal(2), chain.now), SaleLine("88213/2", "77", Decimal(1), chain.now)]
+    changes = [Change("journal", "sale_line", one.id, "put", one) for one in lines]
+    with chain.engine.begin() as conn:
+        assert list(append(conn, Where("mallow", "agent-1", chain.now), list(enumerate(changes)))) == []
+        assert touch_sold(conn, {"journal": FeedInfo("pos")}, changes, chain.now) == 1
+    assert chain.settle().queued == (("window", "pos:01"),)
+    shown = published(chain, "pos:01")
+    assert shown is not None
+    assert shown.available == 7
     chain.close()
