@@ -72,7 +72,7 @@ class Journals:
         columns = tuple(json.loads(known["columns"])) if known else None
         try:
             segment = read_segment(
-                feed, known["encoding"] if known else None, columns, data, known["line"] if known else 1
+                feed, (known["encoding"] or None) if known else None, columns, data, known["line"] if known else 1
             )
         except (ReadError, MappingError) as error:
             self._set_aside(feed, seen, data, error)
@@ -83,9 +83,14 @@ class Journals:
                                     hint="Something other than the till wrote into it. Let the till begin a new journal.")
                 self._set_aside(feed, seen, data, endless)
             return 0, False
-        return self._queue(feed, seen, prefix, data, segment), len(data) >= SEGMENT_BYTES
+        # Bytes of ASCII alone fit every encoding: which one it is stays open until another byte has come.
+        undecided = not (known and known["encoding"]) and data[: segment.consumed].isascii()
+        encoding = "" if undecided else segment.encoding
+        return self._queue(feed, seen, prefix, data, segment, encoding), len(data) >= SEGMENT_BYTES
 
-    def _queue(self, feed: FeedConfig, seen: Seen, prefix: _Prefix, data: bytes, segment: Segment) -> int:
+    def _queue(
+        self, feed: FeedConfig, seen: Seen, prefix: _Prefix, data: bytes, segment: Segment, encoding: str,
+    ) -> int:
         now = self.clock()
         used = data[: segment.consumed]
         digest = prefix.digest.copy()
@@ -101,7 +106,7 @@ class Journals:
         ]
         state = {
             "feed": feed.name, "file": seen.name, "position": position, "prefix": digest.hexdigest(),
-            "line": segment.next_line, "columns": json.dumps(segment.columns), "encoding": segment.encoding,
+            "line": segment.next_line, "columns": json.dumps(segment.columns), "encoding": encoding,
             "looked_at": now.isoformat(),
         }
         self.store.submit(_commit, feed, seen, changes, state, segment).result()
