@@ -30,7 +30,7 @@ from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.local import LocalDoor
 from tillbridge_agent.sources.folder import FolderHints
-from tillbridge_agent.store import captures
+from tillbridge_agent.store import captures, outbox
 from tillbridge_agent.store.captures import Known
 from tillbridge_agent.store.database import AgentStore
 from tillbridge_agent.store.outbox import Sender
@@ -88,7 +88,9 @@ class Agent:
         self.capture = Capture(store, copies, utc_now)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture")
         await asyncio.get_running_loop().run_in_executor(self._executor, self.capture.tidy)
-        transport = Transport(self.identity, Clock(utc_now), session)
+        kept = await store.run(outbox.meta, "clock_offset_s")
+        clock = Clock(utc_now, float(kept or 0.0), lambda offset_s: self._keep_offset(store, offset_s))
+        transport = Transport(self.identity, clock, session)
         self.uplink = Uplink(heartbeat_s=config.heartbeat_s)
         self.lane = BatchLane(
             store, transport, self.uplink, self.fulls, self._sender(), self._heartbeat,
@@ -161,6 +163,10 @@ class Agent:
             facts, version=self.version, now=utc_now(), feeds=self.config.feeds, watches=self.watches,
             state=self.config.state,
         )
+
+    def _keep_offset(self, store: AgentStore, offset_s: float) -> None:
+        log.info("clock corrected", offset_s=round(offset_s, 1))
+        store.submit(outbox.put_meta, "clock_offset_s", str(offset_s))
 
     def _copy_lost(self, feed: str) -> None:
         """The kept copy of a feed is gone: its export is read again."""

@@ -47,6 +47,10 @@ class Line(Protocol):
         """Tell how we are."""
         ...
 
+    def renew_boot(self) -> None:
+        """Count requests anew under a fresh boot id."""
+        ...
+
 
 @dataclass
 class BatchLane:
@@ -151,6 +155,7 @@ class BatchLane:
         elif isinstance(outcome, NewEpoch):
             log.warning("new epoch", reason=outcome.reason)
             self.fulls.restart()
+            self.transport.renew_boot()
             await self.store.run(outbox.start_epoch, self.new_epoch())
             crash.reach("resync.committed")
         elif isinstance(answer, HeartbeatAnswer):
@@ -185,10 +190,12 @@ class MailLane:
                 continue
             self.done = []
             for message in mail.messages:
+                crash.reach("mail.received")
                 body = decode_body(message.body)
                 try:
                     if body is not None and await self.deal(body):
                         self.done.append(message.id)
+                        crash.reach("mail.dealt")
                 except ProtocolError as error:
                     log.warning("mail not dealt with", message=message.id, reason=error.message)
             if mail.messages and not self.done:

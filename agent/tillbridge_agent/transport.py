@@ -40,10 +40,13 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Clock:
     """The machine's clock, corrected by what signed answers said; `offset_s` is server minus machine."""
 
-    def __init__(self, now: Callable[[], dt.datetime], offset_s: float = 0.0) -> None:
+    def __init__(
+        self, now: Callable[[], dt.datetime], offset_s: float = 0.0, keep: Callable[[float], None] | None = None,
+    ) -> None:
+        """`keep` hears of a new offset, to remember it over a restart."""
         self._now = now
         self.offset_s = offset_s
-        self.known = False
+        self._keep = keep
 
     def now(self) -> dt.datetime:
         """The machine's time, UTC."""
@@ -58,7 +61,8 @@ class Clock:
         offset = (server_time - self._now()).total_seconds()
         if abs(offset - self.offset_s) > 2.0:
             self.offset_s = offset if abs(offset) > 2.0 else 0.0
-        self.known = True
+            if self._keep is not None:
+                self._keep(self.offset_s)
 
 
 class Transport:
@@ -75,6 +79,10 @@ class Transport:
         self._requests = 0
         self._ssl = tls_context(identity.server, identity.tls_ca)
 
+    def renew_boot(self) -> None:
+        """Count requests anew under a fresh boot id: a machine restored while running repeats its old numbers."""
+        self._boot, self._requests = secrets.token_hex(8), 0
+
     async def send_batch(self, batch: FrozenBatch, position: Position) -> Answer:
         """Send the bytes of a batch. Raises TryLater when no verified answer came."""
         crash.reach("send.before")
@@ -86,7 +94,9 @@ class Transport:
         """Tell how we are. Raises TryLater when no verified answer came."""
         body = msgspec.json.encode(heartbeat)
         wanted = HeartbeatAnswer | Resync | ErrorAnswer
-        return await self._ask("/v1/heartbeat", CONTENT_TYPE_JSON, body, position, wanted)  # type: ignore[no-any-return]
+        answer = await self._ask("/v1/heartbeat", CONTENT_TYPE_JSON, body, position, wanted)
+        crash.reach("beat.answered")
+        return answer  # type: ignore[no-any-return]
 
     async def poll(self, poll: Poll, position: Position) -> Mail | Resync | ErrorAnswer:
         """Ask for mail and wait up to `poll.wait_s`. Raises TryLater when no verified answer came."""

@@ -104,7 +104,10 @@ class FeedWatch:
                 verdict = "accept"
             else:
                 looked_at = self._looked_at.get(seen.name)
-                done = await loop.run_in_executor(self.executor, self.capture.take, self.feed, seen, looked_at)
+                stood_s = self._settling.stood_s(seen.name, time.monotonic())
+                done = await loop.run_in_executor(
+                    self.executor, self.capture.take, self.feed, seen, looked_at, stood_s
+                )
                 changes, verdict = done.changes, done.verdict
         except ChangedWhileReading:
             self._settling.wait(seen.name, time.monotonic())

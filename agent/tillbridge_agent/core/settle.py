@@ -22,7 +22,8 @@ class Settling:
     """Remembers since when each file has looked the same; times are seconds on one monotonic clock."""
 
     settle_s: float
-    _since: dict[str, tuple[Hashable, float]] = field(default_factory=dict)
+    #: signature, since when it is the same, and when the file counts as settled
+    _since: dict[str, tuple[Hashable, float, float]] = field(default_factory=dict)
     _done: dict[str, Hashable] = field(default_factory=dict)
 
     def look(self, listing: Iterable[tuple[str, Hashable]], now: float) -> Look:
@@ -36,8 +37,8 @@ class Settling:
                 continue
             known = self._since.get(name)
             if known is None or known[0] != signature:
-                self._since[name] = known = (signature, now)
-            due = known[1] + self.settle_s
+                self._since[name] = known = (signature, now, now + self.settle_s)
+            due = known[2]
             if now >= due:
                 settled.append(name)
             else:
@@ -45,10 +46,10 @@ class Settling:
                 deadlines.append(due)
         return Look(tuple(settled), tuple(pending), min(deadlines, default=None))
 
-    def since(self, name: str) -> float | None:
-        """Since when the file has looked as it does."""
+    def stood_s(self, name: str, now: float) -> float:
+        """How long the file has looked as it does."""
         known = self._since.get(name)
-        return None if known is None else known[1]
+        return 0.0 if known is None else now - known[1]
 
     def done(self, name: str, signature: Hashable) -> None:
         """This state of the file was dealt with; it comes back only when it changes."""
@@ -57,7 +58,8 @@ class Settling:
     def wait(self, name: str, now: float) -> None:
         """Not whole yet although it stood still: it has to settle once more."""
         if name in self._since:
-            self._since[name] = (self._since[name][0], now)
+            signature, since, _ = self._since[name]
+            self._since[name] = (signature, since, now + self.settle_s)
 
     def again(self) -> None:
         """Look at every file as if it had just come."""

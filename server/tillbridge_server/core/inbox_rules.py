@@ -92,7 +92,8 @@ class Boots:
 def judge_boot(boots: Boots, *, boot: str, n: int, created: dt.datetime) -> tuple[BootVerdict, Boots]:
     """Judge a request of the batch lane; boot ids A, B, A mean a clone, a counter going back a restored machine.
 
-    A request of A that was made before B's first one is a late packet, not a clone.
+    A request that was made before the newest boot's first one is a late packet, not a clone, even when its boot
+    was never heard of: a restored server does not remember every boot.
     """
     if not boots.seen:
         return BootVerdict.FINE, Boots(((boot, created),), n)
@@ -101,6 +102,8 @@ def judge_boot(boots: Boots, *, boot: str, n: int, created: dt.datetime) -> tupl
         if n <= boots.n:
             return BootVerdict.STALE, boots
         return BootVerdict.FINE, Boots(boots.seen, n)
+    if created < since:
+        return BootVerdict.STALE, boots
     if any(boot == old for old, _ in boots.seen):
         late = (created - since).total_seconds() <= CLONE_TOLERANCE_S
         return (BootVerdict.STALE if late else BootVerdict.CLONE), boots
