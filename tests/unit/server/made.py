@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from tillbridge_protocol.changes import Change, FeedInfo, Source
 from tillbridge_protocol.records import AsOf, Price, Product, Record, StockLevel, key_of, kind_of
 from tillbridge_server.core import facts
+from tillbridge_server.core.offers import Shown
 from tillbridge_server.core.settings import BreakerLimit, BreakersConfig, DropLimit, PlainRules, StorefrontConfig
-from tillbridge_server.store import activation, deciding, publishing
+from tillbridge_server.store import activation, deciding, holds, publishing
 from tillbridge_server.store.deciding import Decided
 from tillbridge_server.store.fact_writes import Where, apply_changes, touch
+from tillbridge_server.store.offers import OfferRow, read_offers, read_published
 from tillbridge_server.store.tables import feed, location, metadata, reservation
 
 NOW = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
@@ -171,3 +173,38 @@ def item(code: str, on_hand: str, list_price: str = "10.00", **price_given: obje
         StockLevel(code, Decimal(on_hand)), Product(code, title=f"Item {code}"),
         Price(code, Decimal(list_price), "CHF", **price_given),  # type: ignore[arg-type]
     )
+
+
+def offer_of(chain: Chain, variant: str, shop: str = "window") -> OfferRow:
+    """The stored offer of a variant."""
+    with chain.engine.begin() as conn:
+        return read_offers(conn, storefront=shop, variants=[variant])[0]
+
+
+def published(chain: Chain, variant: str, shop: str = "window") -> Shown | None:
+    """What the storefront is known to show."""
+    with chain.engine.begin() as conn:
+        row = read_published(conn, shop, [variant]).get(variant)
+        return row.shown if row else None
+
+
+def open_holds(chain: Chain) -> list[holds.HoldRow]:
+    """Holds that wait for a person."""
+    with chain.engine.begin() as conn:
+        return holds.read_holds(conn)
+
+
+def rows_of(chain: Chain, table: sa.Table) -> list[sa.Row[tuple[object, ...]]]:
+    """Everything in a table."""
+    with chain.engine.begin() as conn:
+        return list(conn.execute(sa.select(table).order_by(*table.primary_key.columns)).all())
+
+
+def stocks(on_hand: str, *codes: int) -> list[Record]:
+    """Counts of these variants."""
+    return [StockLevel(f"{code:02}", Decimal(on_hand)) for code in codes]
+
+
+def prices(amount: str, *codes: int) -> list[Record]:
+    """Prices of these variants."""
+    return [Price(f"{code:02}", Decimal(amount), "CHF") for code in codes]

@@ -9,8 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 from tests.conftest import ROOT
-from tests.unit.server.made import NOW, Chain, item, storefront
-from tests.unit.server.test_deciding import prices, stocks
+from tests.unit.server.made import NOW, Chain, item, prices, stocks, storefront
 
 from tillbridge_protocol.changes import Change, Source
 from tillbridge_protocol.records import AsOf, Cost, Price, Product, SaleLine, StockLevel

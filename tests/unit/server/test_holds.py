@@ -6,8 +6,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 import sqlalchemy as sa
-from tests.unit.server.made import Chain
-from tests.unit.server.test_deciding import offer_of, open_holds, prices, published, rows_of, stocks
+from tests.unit.server.made import Chain, offer_of, open_holds, prices, published, rows_of, stocks
 
 from tillbridge_protocol.mailbox import DecideHold, decode_body
 from tillbridge_protocol.records import Price, StockLevel

@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 import sqlalchemy as sa
-from tests.unit.server.made import NOW, Chain, item, storefront
-from tests.unit.server.test_deciding import published, rows_of, stocks
+from tests.unit.server.made import NOW, Chain, item, published, rows_of, stocks, storefront
 
 from tillbridge_protocol.records import Price
 from tillbridge_server import reports
