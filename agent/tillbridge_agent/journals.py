@@ -80,7 +80,8 @@ class Journals:
         if not segment.consumed:
             if len(data) >= SEGMENT_BYTES:
                 endless = ReadError("row_long", f"A row of {seen.name} is longer than {SEGMENT_BYTES} bytes.",
-                                    hint="Something other than the till wrote into it. Let the till begin a new journal.")
+                                    hint="Something other than the till wrote into it. "
+                                         "Let the till begin a new journal.")
                 self._set_aside(feed, seen, data, endless)
             return 0, False
         # Bytes of ASCII alone fit every encoding: which one it is stays open until another byte has come.

@@ -5,7 +5,6 @@ only to a loopback name, so that no web page elsewhere can read it through the b
 """
 
 import hmac
-import html
 import json
 import os
 import secrets
@@ -17,7 +16,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from tillbridge_agent import crash
+from tillbridge_agent import crash, statuspage
 from tillbridge_agent.errors import AgentError, Refused
 
 DOOR_FILE = "door.json"
@@ -39,7 +38,9 @@ class LocalDoor:
     async def open(self) -> None:
         """Listen on a free port, then write the door file."""
         app = web.Application()
-        app.add_routes([web.get("/", self._page), web.get("/style.css", self._style), web.post("/verb/{verb}", self._verb)])
+        app.add_routes([
+            web.get("/", self._page), web.get("/style.css", self._style), web.post("/verb/{verb}", self._verb),
+        ])
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -79,10 +80,10 @@ class LocalDoor:
             return web.Response(status=403, text="This page is for this machine only.")
         status = await self._verbs["status"]({})
         headers = {"content-security-policy": "default-src 'none'; style-src 'self'", "refresh": "5"}
-        return web.Response(text=render(status), content_type="text/html", headers=headers)
+        return web.Response(text=statuspage.render(status), content_type="text/html", headers=headers)
 
     async def _style(self, request: web.Request) -> web.Response:
-        return web.Response(text=_STYLE, content_type="text/css")
+        return web.Response(text=statuspage.STYLE, content_type="text/css")
 
 
 async def ask(state: Path, verb: str, arguments: Mapping[str, Any]) -> Any:
@@ -108,53 +109,5 @@ class NotRunning(Exception):
     """No agent answers at the local door."""
 
 
-def render(status: Mapping[str, Any]) -> str:
-    """The status page: one sentence, the feeds, what is wrong and what to do."""
-    server = status["server"]
-    good = server["state"] == "online" and not status["problems"]
-    words = {"online": "is connected to head office", "offline": "has no line to head office",
-             "refused": "is refused by head office", "frozen": "is frozen by head office"}[server["state"]]
-    waiting = status["outbox"]["changes"] + status["outbox"]["events"]
-    rows = "".join(
-        f"<tr><th scope=row>{_e(feed['name'])}</th><td>{_e(feed['state'])}</td>"
-        f"<td>{_e(feed['accepted']['name'] or 'nothing yet')}</td><td>{_e(feed['accepted']['at'] or '')}</td>"
-        f"<td class=n>{feed['accepted']['rows']}</td><td class=n>{feed['holds']}</td><td class=n>{feed['quarantined']}</td></tr>"
-        for feed in status["feeds"]
-    )
-    problems = "".join(
-        f"<li><b>{_e(one['message'])}</b> {_e(one['hint'])}</li>" for one in status["problems"]
-    )
-    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>{_e(status['location'])} · Tillbridge agent</title>
-<link rel="stylesheet" href="/style.css"></head><body><main><h1>{_e(status['location'])}</h1>
-<p class="{'ok' if good else 'late'}">This agent {words}. {waiting} changes wait to be sent{_lost(server)}.</p>
-{f'<h2>What needs you</h2><ul>{problems}</ul>' if problems else '<p>Nothing needs you.</p>'}
-<h2>Feeds</h2><table><thead><tr><th scope=col>Feed</th><th scope=col>State</th><th scope=col>Last accepted file</th>
-<th scope=col>Accepted</th><th scope=col class=n>Rows</th><th scope=col class=n>Held</th><th scope=col class=n>Quarantined</th></tr></thead>
-<tbody>{rows}</tbody></table><p class="quiet">Agent {_e(status['agent'])}, version {_e(status['version'])},
-server {_e(server['url'])}</p></main></body></html>"""
-
-
-def _lost(server: Mapping[str, Any]) -> str:
-    return "" if server["state"] == "online" else ", and none is lost meanwhile"
-
-
-def _e(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _refused(status: int, message: str, hint: str) -> web.Response:
     return web.json_response({"message": message, "hint": hint}, status=status)
-
-
-_STYLE = """
-:root { color-scheme: light dark; font: 14px/20px system-ui, sans-serif }
-body { margin: 0 } main { max-width: 60rem; margin: 0 auto; padding: 24px 16px }
-h1 { font-size: 22px; line-height: 28px; margin: 0 0 8px } h2 { font-size: 16px; margin: 24px 0 8px }
-.ok::before { content: "\\2713\\a0"; color: #1a7f4b } .late::before { content: "\\25f7\\a0"; color: #a15c00 }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: 7px 8px 7px 0; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
-thead th { font-size: 12px; font-weight: 400 } tbody th { font-weight: 550 } .n { text-align: right } .quiet { opacity: .65 }
-@media (max-width: 46rem) { table, tbody, tr, td, th { display: block; border: 0; padding: 1px 0; text-align: left }
-  thead { display: none } tr { padding: 8px 0; border-bottom: 1px solid #8884 } }
-"""

@@ -76,9 +76,11 @@ def load_config(path: Path) -> ServerConfig:
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(str(path), "", "there is no such file.", "Run `tillbridge-server init` to make one.") from error
+        hint = "Run `tillbridge-server init` to make one."
+        raise ConfigError(str(path), "", "there is no such file.", hint) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "", f"is not TOML: {error}.", "Compare with the sample in server/README.md.") from error
+        hint = "Compare with the sample in server/README.md."
+        raise ConfigError(str(path), "", f"is not TOML: {error}.", hint) from error
     if "path" in plain:
         raise ConfigError(str(path), "path", "is not a key of server.toml.", "Remove it.")
     try:

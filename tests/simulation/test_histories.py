@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import structlog
-
 from tests.simulation.wire import Crash, FaultPlan
 from tests.simulation.world import World, template_database
+
 from tillbridge_agent.store import outbox
 from tillbridge_agent.store.database import transact
 from tillbridge_server.store.tables import agent, dead_letter, fact, ledger
@@ -75,7 +75,7 @@ def run(seed: int, folder: Path, template: bytes) -> World:
 async def _live(world: World) -> None:
     for _ in range(STEPS):
         # A till in the middle of its export may pause, but not for minutes.
-        world.at_s += world.rng.choice((0.2, 1.0, 3.0)) if world.pos.writing else world.rng.choice((0.2, 1.0, 3.0, 30.0))
+        world.at_s += world.rng.choice((0.2, 1.0, 3.0) if world.pos.writing else (0.2, 1.0, 3.0, 30.0))
         if world.pos.writing and world.rng.random() < 0.5:
             world.pos.go_on_writing()
         try:

@@ -17,8 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
-
 from tests.simulation.wire import Crash, FaultPlan, Wire
+
 from tillbridge_agent import crash as agent_crash
 from tillbridge_agent.capture import Capture, prepare_copies
 from tillbridge_agent.core.feed import FeedConfig

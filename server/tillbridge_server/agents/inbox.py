@@ -141,7 +141,7 @@ def _apply(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) ->
             events.append((index, change))
         else:
             states.append(change)
-    _note_feeds(conn, agent, batch)
+    _note_feeds(conn, agent, batch, now)
     where = fact_writes.Where(agent.location, agent.id, now)
     if batch.full is None:
         fact_writes.apply_changes(conn, where, batch.feeds, states)
@@ -179,7 +179,7 @@ def _bury(
     return DeadNote(index=index, code=error.code, message=error.message)
 
 
-def _note_feeds(conn: sa.Connection, agent: Agent, batch: Batch) -> None:
+def _note_feeds(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) -> None:
     """Remember numbering and absence of each feed; a feed whose numbering changed re-joins its facts."""
     for name, info in batch.feeds.items():
         row = conn.execute(
@@ -195,7 +195,7 @@ def _note_feeds(conn: sa.Connection, agent: Agent, batch: Batch) -> None:
                 feed.update().where(feed.c.location_id == agent.location, feed.c.name == name).values(**values)
             )
             if row.numbering != info.numbering or row.absence != info.absence:
-                fact_writes.touch_feed(conn, agent.location, name, info.numbering)
+                fact_writes.touch_feed(conn, agent.location, name, [row.numbering, info.numbering], now)
 
 
 def _confirm_feeds(conn: sa.Connection, agent: Agent, batch: Batch) -> None:

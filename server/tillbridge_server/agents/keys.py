@@ -58,13 +58,15 @@ def load_keys(folder: Path) -> ServerKeys:
             bytes.fromhex(hello.signature), hello.statement.encode()
         )
     except FileNotFoundError as error:
-        raise ConfigError(str(error.filename), "keys", "is missing.", "Restore it from your backup, or run `init`.") from error
+        hint = "Restore it from your backup, or run `init`."
+        raise ConfigError(str(error.filename), "keys", "is missing.", hint) from error
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(str(path), "keys", "cannot be used.", "Restore the keys folder from your backup.") from error
     if key.public_key().public_bytes_raw().hex() != statement.key:
-        raise ConfigError(str(path), "keys", "names another online key than the one beside it.", "Restore both together.")
+        hint = "Restore both together."
+        raise ConfigError(str(path), "keys", "names another online key than the one beside it.", hint)
     return ServerKeys(statement.key_id, key, bytes.fromhex(statement.root), hello)
 
 

@@ -32,7 +32,7 @@ def append(
         ledger_id = change.key if len(versions) == 1 else f"{change.key}!{len(versions)}"
         conn.execute(ledger.insert().values(_row(where, ledger_id, change, content)))
         if len(versions) > 1:
-            message = f"{change.kind} {change.key} is in the ledger with other content; this one is kept as {ledger_id}."
+            message = f"{change.kind} {change.key} is in the ledger with other content; this is kept as {ledger_id}."
             yield index, ProtocolError("conflict", message)
 
 

@@ -66,15 +66,14 @@ def touch(conn: sa.Connection, variants: Sequence[str], now: dt.datetime) -> Non
     conn.execute(statement, [{"variant_id": one, "n": 1, "since": now} for one in variants])
 
 
-def touch_feed(conn: sa.Connection, location: str, feed: str, numbering: str) -> None:
-    """A feed joins its facts anew (numbering or absence changed): everything it speaks of is dirty."""
-    codes = conn.execute(
-        sa.select(fact.c.code, sa.func.max(fact.c.applied_at)).where(fact.c.location_id == location, fact.c.feed == feed)
-        .group_by(fact.c.code)
-    ).all()
-    if codes:
-        now = max(dt.datetime.fromisoformat(at) if isinstance(at, str) else at for _, at in codes)
-        touch(conn, sorted(_variants(conn, sorted((numbering, code) for code, _ in codes), now)), now)
+def touch_feed(
+    conn: sa.Connection, location: str, feed: str, numberings: Sequence[str], now: dt.datetime,
+) -> None:
+    """A feed joins its facts anew (numbering or absence changed): all it speaks of, before and now, is dirty."""
+    query = sa.select(fact.c.code).where(fact.c.location_id == location, fact.c.feed == feed).distinct()
+    codes = conn.execute(query).scalars().all()
+    pairs = sorted({(numbering, code) for numbering in numberings for code in codes})
+    touch(conn, sorted(_variants(conn, pairs, now)), now)
 
 
 def fact_row(where: Where, change: Change) -> dict[str, Any]:

@@ -34,9 +34,8 @@ def swap(conn: sa.Connection, where: Where, part: FullPart, info: FeedInfo) -> i
     if info.absence != "nothing":
         named = {(row["kind"], row["code"]) for row in rows}
         facts = _of_feed(sa.select(fact.c.kind, fact.c.code), where, part.feed, fact)
-        for present in conn.execute(facts.where(~fact.c.gone)):
-            if (present.kind, present.code) not in named:
-                rows.append(_gone_row(where, part.feed, present.kind, present.code))
+        present = [(row.kind, row.code) for row in conn.execute(facts.where(~fact.c.gone))]
+        rows += [_gone_row(where, part.feed, kind, code) for kind, code in present if (kind, code) not in named]
     differing = write_rows(conn, where, {part.feed: info.numbering}, rows)
     conn.execute(_of_feed(fact_shadow.delete(), where, part.feed))
     return differing

@@ -1,0 +1,57 @@
+"""The agent's own status page: one sentence, what needs a person, the feeds; text in page.html, look in style.css."""
+
+import html
+from collections.abc import Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+_ROOM = files("tillbridge_agent.statuspage")
+_PAGE = Template((_ROOM / "page.html").read_text(encoding="utf-8"))
+STYLE = (_ROOM / "style.css").read_text(encoding="utf-8")
+_SERVER_WORDS = {
+    "online": "is connected to head office", "offline": "has no line to head office",
+    "refused": "is refused by head office", "frozen": "is frozen by head office",
+}
+
+
+def render(status: Mapping[str, Any]) -> str:
+    """The page for a `status` document."""
+    server = status["server"]
+    online = server["state"] == "online"
+    waiting = status["outbox"]["changes"] + status["outbox"]["events"]
+    return _PAGE.substitute(
+        location=_text(status["location"]), look="ok" if online and not status["problems"] else "late",
+        state=_SERVER_WORDS[server["state"]], waiting=_waiting(waiting, online=online),
+        problems=_problems(status["problems"]), feeds="".join(_feed(feed) for feed in status["feeds"]),
+        agent=_text(status["agent"]), version=_text(status["version"]), server=_text(server["url"]),
+    )
+
+
+def _waiting(changes: int, *, online: bool) -> str:
+    if not changes:
+        return "Nothing waits to be sent."
+    words = "1 change waits" if changes == 1 else f"{changes:,} changes wait"
+    return f"{words} to be sent{'' if online else '; none is lost meanwhile'}."
+
+
+def _problems(problems: list[Mapping[str, Any]]) -> str:
+    if not problems:
+        return "<p>Nothing needs you.</p>"
+    lines = "".join(f"<li><b>{_text(one['message'])}</b> {_text(one['hint'])}</li>" for one in problems)
+    return f"<h2>What needs you</h2><ul>{lines}</ul>"
+
+
+def _feed(feed: Mapping[str, Any]) -> str:
+    accepted = feed["accepted"]
+    cells = [
+        f'<th scope="row">{_text(feed["name"])}</th>', f"<td>{_text(feed['state'])}</td>",
+        f"<td>{_text(accepted['name'] or 'nothing yet')}</td>", f"<td>{_text((accepted['at'] or '')[:19])}</td>",
+    ]
+    numbers = (("rows", accepted["rows"]), ("held", feed["holds"]), ("quarantined", feed["quarantined"]))
+    cells += [f'<td class="n" data-what="{what}">{number:,}</td>' for what, number in numbers]
+    return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
