@@ -45,8 +45,11 @@ def write_in_place(path: Path, data: bytes, idle: Idle) -> tuple[datetime, datet
 
 
 def write_broken(path: Path, rng: random.Random) -> None:
-    """Drops a file that no code page can explain: binary, with the export's name pattern, new bytes each time."""
-    path.write_bytes(b"\x00\x01BAK" + rng.randbytes(BROKEN_BYTES))
+    """Drops a file that no code page can explain: binary, with the export's name pattern, new bytes each time.
+
+    It ends as a whole file does, with a line end: what looks half-written would only be waited for.
+    """
+    path.write_bytes(b"\x00\x01BAK" + rng.randbytes(BROKEN_BYTES) + b"\r\n")
 
 
 class Journal:
