@@ -48,7 +48,7 @@ faults: setup ## Kill agent and server at named points, seed by seed (slow)
 
 sim: setup ## The seeded simulation of fleet and wire; SEEDS=n says how many seeds
 	@echo "sim: $(SEEDS) seeds"
-	@$(PY) -m pytest tests/simulation --seeds $(SEEDS)
+	@$(PY) -m pytest tests/simulation -n $(WORKERS) --seeds $(SEEDS)
 
 golden: setup ## Write the expected files of tests/golden anew; review the difference before committing
 	@$(PY) -m pytest tests/golden --update-golden
