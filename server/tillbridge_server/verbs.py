@@ -15,7 +15,7 @@ from tillbridge_server.config import BackupConfig
 from tillbridge_server.dashboard import people
 from tillbridge_server.door import Call, Verb
 from tillbridge_server.errors import Refused
-from tillbridge_server.store import activation
+from tillbridge_server.store import activation, deciding
 
 BY = "command line"
 
@@ -29,11 +29,22 @@ def invite(conn: sa.Connection, call: Call) -> dict[str, Any]:
     )
     if not new and wanted["phase"]:
         enrollment.set_phase(conn, location_id=wanted["location"], phase=wanted["phase"], by=BY, now=call.now)
+        deciding.touch_all(conn, call.now)
     code = enrollment.make_invite(
         conn, location_id=wanted["location"], random_bytes=secrets.token_bytes(16), root=call.root, by=BY, now=call.now
     )
     url = call.config.public_url.rstrip("/")
     return {"v": 1, "location": wanted["location"], "url": url, "code": code.text(), "life_s": CODE_LIFE_S}
+
+
+def phase(conn: sa.Connection, call: Call) -> dict[str, Any]:
+    """Switch a location to another phase; its offers are decided again."""
+    location, wanted = call.arguments["location"], call.arguments["phase"]
+    if enrollment.phase_of(conn, location) is None:
+        raise Refused("location", f"There is no location {location!r}.", "Make it with `invite --location ID`.")
+    enrollment.set_phase(conn, location_id=location, phase=wanted, by=BY, now=call.now)
+    deciding.touch_all(conn, call.now)
+    return {"v": 1, "location": location, "phase": wanted}
 
 
 def offers(conn: sa.Connection, call: Call) -> dict[str, Any]:
@@ -121,6 +132,7 @@ def back_up(conn: sa.Connection, call: Call) -> dict[str, Any]:
 
 VERBS: Mapping[str, Verb] = {
     "invite": invite,
+    "phase": phase,
     "offers": offers,
     "explain": explain,
     "ledger": ledger,

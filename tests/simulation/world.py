@@ -6,6 +6,7 @@ the crashes and the restores are simulated; the databases are SQLite in memory, 
 """
 
 import datetime as dt
+import functools
 import os
 import shutil
 import sqlite3
@@ -39,6 +40,8 @@ from tillbridge_server.agents import enrollment
 from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import metadata
 
+#: Statements compiled once for all histories; each has an engine of its own.
+_COMPILED: dict[Any, Any] = {}
 START = dt.datetime(2026, 3, 1, 6, tzinfo=dt.UTC)
 AGENT, LOCATION = "agent-1", "mallow"
 
@@ -161,8 +164,7 @@ class World:
         prepare_copies(self.state / "copies")
         self.pos = Pos(self.drop_folder, self.rng, self.rng.randint(5, 9))
         self.feeds = feeds(self.drop_folder)
-        self.engine = engine_from(None)
-        metadata.create_all(self.engine)
+        self.engine = engine_from(template_server())
         self._enroll()
         self.connection = database_from(template)
         self.wire = Wire(self)
@@ -300,16 +302,27 @@ class World:
             ))
 
 
-def engine_from(content: bytes | None) -> sa.Engine:
-    """A server database in memory, empty or with this content."""
+@functools.cache
+def template_server() -> bytes:
+    """An empty server database with its schema."""
+    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        return raw.serialize()
+
+
+def engine_from(content: bytes) -> sa.Engine:
+    """A server database in memory with this content."""
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        if content is not None:
-            connection.deserialize(content)
+        connection.deserialize(content)
         return connection
 
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    options = {"compiled_cache": _COMPILED}
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool, execution_options=options)
     sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 

@@ -175,6 +175,7 @@ def settle(conn: sqlite3.Connection, ack: Ack) -> None:
 def forget_durable(conn: sqlite3.Connection, epoch: str, durable_seq: int) -> None:
     """Acked batches are kept only for events that a restored server would not have."""
     conn.execute(SQL["batch_prune"], (epoch, durable_seq))
+    put_meta(conn, "durable_seq", str(durable_seq))
 
 
 def start_epoch(conn: sqlite3.Connection, new_epoch: str) -> None:

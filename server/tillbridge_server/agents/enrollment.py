@@ -43,6 +43,11 @@ def ensure_location(
     return True
 
 
+def phase_of(conn: sa.Connection, location_id: str) -> str | None:
+    """The phase of a location, or None when there is none of this id."""
+    return conn.execute(sa.select(location.c.phase).where(location.c.id == location_id)).scalar()
+
+
 def set_phase(conn: sa.Connection, *, location_id: str, phase: str, by: str, now: dt.datetime) -> None:
     """Switch a location to another phase."""
     conn.execute(location.update().where(location.c.id == location_id).values(phase=phase))

@@ -20,6 +20,7 @@ from tillbridge_server.door import Call, NotRunning, ask
 from tillbridge_server.errors import TillbridgeError
 from tillbridge_server.store.database import make_engine
 
+PHASES = ("observe", "stock_and_price", "orders", "everything")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -40,7 +41,7 @@ def ask_or_open(config: ServerConfig, verb: str, arguments: dict[str, Any]) -> A
 @json_option
 @click.option("--location", required=True, help="Id of the location the machine stands in.")
 @click.option("--name", default="", help="Its name on the screens, for a new location.")
-@click.option("--phase", type=click.Choice(["observe", "stock_and_price", "orders", "everything"]), default=None,
+@click.option("--phase", type=click.Choice(PHASES), default=None,
               help="How far it is switched on; a new location starts in observe.")
 @click.option("--time-zone", default="", help="Its time zone, for a new location.")
 def invite(config_path: Any, as_json: bool, location: str, name: str, phase: str | None, time_zone: str) -> None:
@@ -52,6 +53,20 @@ def invite(config_path: Any, as_json: bool, location: str, name: str, phase: str
         return
     click.echo("Run this on the machine within one hour; the code works once:\n")
     click.echo(f"  tillbridge-agent enroll {document['url']} {document['code']}\n")
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("location")
+@click.argument("phase_name", metavar="PHASE", type=click.Choice(PHASES))
+def phase(config_path: Any, as_json: bool, location: str, phase_name: str) -> None:
+    """Switch a LOCATION on, step by step: observe, stock_and_price, orders, everything."""
+    document = ask(load_config(config_path), "phase", {"location": location, "phase": phase_name})
+    if as_json:
+        _print(document)
+    else:
+        click.echo(f"{document['location']} is in phase {document['phase']} now.")
 
 
 @click.command()
@@ -177,7 +192,7 @@ def backup(config_path: Any, as_json: bool, folder: str) -> None:
         click.echo(f"{document['file']}: {document['bytes']} bytes, checked. Copy it to another machine.")
 
 
-VERBS = (invite, offers, explain, ledger, holds, dead_letters, activate, agents, revoke, backup)
+VERBS = (invite, phase, offers, explain, ledger, holds, dead_letters, activate, agents, revoke, backup)
 
 
 def _print(document: Any) -> None:
