@@ -33,7 +33,7 @@ test: check ## Lint, types and every test that is not slow (under 5 minutes)
 
 check: setup ## Lint and types only (seconds)
 	@echo "check: ruff, then mypy --strict"
-	@$(PY) -m ruff check .
+	@$(PY) -m ruff check --output-format concise .
 	@$(PY) -m mypy
 
 format: setup ## Sort imports and apply the safe fixes of ruff
