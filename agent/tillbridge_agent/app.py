@@ -34,7 +34,7 @@ from tillbridge_agent.store import captures, outbox
 from tillbridge_agent.store.captures import Known
 from tillbridge_agent.store.database import AgentStore
 from tillbridge_agent.store.outbox import Sender
-from tillbridge_agent.sync import BatchLane, MailLane
+from tillbridge_agent.sync import BatchLane, MailLane, new_epoch_id
 from tillbridge_agent.transport import Clock, Transport
 from tillbridge_agent.watch import FeedWatch
 from tillbridge_protocol.changes import FeedInfo
@@ -83,6 +83,7 @@ class Agent:
         config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         prepare_copies(copies)
         self.store = store = AgentStore(config.state / "agent.db")
+        await store.run(outbox.adopt, self.identity.agent, new_epoch_id())
         await store.run(captures.forget_half_sent)
         self.fulls = FullStates(store, copies, self._open_rows, self._copy_lost)
         self.capture = Capture(store, copies, utc_now)

@@ -94,6 +94,15 @@ class Capture:
         approval = Approval(str(hold["id"]), by, why)
         return self._judge(feed, staged, str(hold["file"]), mtime_ns, as_of, known, approval)
 
+    def set_aside(self, feed: FeedConfig, seen: Seen, error: Exception) -> None:
+        """Quarantine a file that made the agent itself fail: it must not stop the files after it, nor be lost."""
+        told = (
+            "unexpected", f"{seen.name} made the agent fail: {type(error).__name__}: {error}",
+            "The last known state stays. Send us the file and this message; then retry it with the next version.",
+        )
+        staged = stage(seen, self.copies)
+        self._run(_quarantine, feed.name, seen.name, staged.sha256, self.clock().isoformat(), told)
+
     def tidy(self) -> None:
         """Delete copies that nothing refers to; after each commit and at the start."""
         drop_copies(self.copies, self._run(setaside.referenced_copies))

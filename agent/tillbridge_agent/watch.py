@@ -7,6 +7,7 @@ problem to show, never an empty folder.
 import asyncio
 import contextlib
 import datetime as dt
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -112,10 +113,15 @@ class FeedWatch:
         except ChangedWhileReading:
             self._settling.wait(seen.name, time.monotonic())
             return
-        except OSError as error:
-            self._trouble(f"{seen.name} cannot be read now: {error.strerror or error}. It is tried again.")
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._trouble(f"{seen.name} cannot be read or kept now: {reason}. It is tried again.")
             self._settling.wait(seen.name, time.monotonic())
             return
+        except Exception as error:
+            log.exception("file set aside", feed=self.feed.name, file=seen.name)
+            await loop.run_in_executor(self.executor, self.capture.set_aside, self.feed, seen, error)
+            verdict, changes = "quarantine", 0
         if verdict == "pending":
             self._settling.wait(seen.name, time.monotonic())
             self.pending_since = self.pending_since or self.clock()

@@ -197,6 +197,14 @@ def start_epoch(conn: sqlite3.Connection, new_epoch: str) -> None:
     count(conn, "epochs_started")
 
 
+def adopt(conn: sqlite3.Connection, agent: str, new_epoch: str) -> None:
+    """Make the outbox this identity's: after enrolling anew, what the old one froze would be refused for ever."""
+    owner = meta(conn, "agent")
+    if owner is not None and owner != agent and position(conn) is not None:
+        start_epoch(conn, new_epoch)
+    put_meta(conn, "agent", agent)
+
+
 def meta(conn: sqlite3.Connection, name: str) -> str | None:
     """A single value by name."""
     row = conn.execute(SQL["meta_get"], (name,)).fetchone()
