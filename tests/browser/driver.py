@@ -23,8 +23,8 @@ START_TRIES = 100
 
 def find_browser() -> tuple[str, str] | None:
     """(chromium, chromedriver), or None where one of them is missing."""
-    browser = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-                   None)
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     return (browser, driver) if browser and driver else None
 
@@ -113,7 +113,8 @@ class Browser:
             const e = document.activeElement, s = getComputedStyle(e), card = e.closest('.choice');
             const shown = x => x && x.outlineStyle !== 'none' && parseFloat(x.outlineWidth) >= 2;
             const label = e.labels && e.labels[0] ? e.labels[0].innerText : '';
-            return {tag: e.tagName, text: (e.innerText || label || '').trim(), name: e.name || '',
+            return {tag: e.tagName, text: (e.innerText || label || '').trim().replaceAll('\u00a0', ' '),
+                    name: e.name || '',
                     value: e.value || '', type: e.type || '', href: e.getAttribute('href') || '', id: e.id,
                     outlined: !!(shown(s) || (card && shown(getComputedStyle(card))))};
         """))

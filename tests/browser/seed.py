@@ -5,7 +5,9 @@
 
 import datetime as dt
 import random
+import sqlite3
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -38,6 +40,11 @@ OFFICE = "office"
 _NOUNS = ("Wood screws", "Masonry paint", "Garden hose", "Oat drink", "Coffee beans", "LED bulb", "Wall plugs",
           "Potting soil", "Olive oil", "Honey", "Tape measure", "Paint roller")
 _SORTS = ("small", "large", "oak", "white", "grey", "organic", "outdoor", "pack of 3", "pack of 12", "refill")
+
+
+Chain = Callable[[sa.Connection, dt.datetime], None]
+#: Chains that were built, as the bytes of their database.
+_BUILT: dict[Chain, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -177,8 +184,8 @@ def busy_chain(conn: sa.Connection, now: dt.datetime) -> None:
     _file_hold(built, minute)
     built.sell(location_id("Brig"), minute * 12, built.items[:4])
     for name, pieces, ago in (("Brig", 3, 24), ("Chur", 9, 12), ("Frick", -2, 4)):
-        at = now - minute * ago
-        built.bring(location_id(name), "stock", "STOCK_1026.CSV", [stock(built.items[5 + ago], pieces, at)], minute * ago)
+        counted = stock(built.items[5 + ago], pieces, now - minute * ago)
+        built.bring(location_id(name), "stock", "STOCK_1026.CSV", [counted], minute * ago)
         built.publish(minute * ago - dt.timedelta(seconds=1))
     _refused(built, minute)
     conn.execute(tables.backup.insert().values(at=now - minute * 12, file="b1", bytes=1, sha256="x"))
@@ -219,7 +226,8 @@ def _feeds(built: Builder, name: str, ago: dt.timedelta) -> None:
                     f"“12,5,{i}” has two decimal marks. It could be 12,5 or 1,250.", 40 + i)
         for i in range(17)
     ] if name == "Emmen" else []
-    holds = [HeldFile("h1", "stock", "STOCK_1025.CSV", built.now - ago, "rows_lost", "x", "y")] if name == "Davos" else []
+    held = HeldFile("h1", "stock", "STOCK_1025.CSV", built.now - ago, "rows_lost", "x", "y")
+    holds = [held] if name == "Davos" else []
     built.agent(place, silent, heartbeat(
         built.now - silent, [
             FeedHealth("stock", "held" if holds else "idle", built.now - late, f"STOCK_{n:02d}.CSV", 4790,
@@ -283,20 +291,33 @@ def make_app(
     return app
 
 
-def memory_store() -> Store:
-    """An empty store in memory with every table."""
+def memory_store(chain: Chain | None = None) -> Store:
+    """A store in memory with every table and a chain in it; a chain is built once and then copied."""
+    if chain is None:
+        engine = make_engine("sqlite://")
+        with engine.begin() as conn:
+            tables.metadata.create_all(conn)
+        return Store(engine)
+    if chain not in _BUILT:
+        first = memory_store()
+        first.submit(chain, NOW).result()
+        _BUILT[chain] = _driver(first.engine).serialize()
+        first.close()
     engine = make_engine("sqlite://")
-    with engine.begin() as conn:
-        tables.metadata.create_all(conn)
+    _driver(engine).deserialize(_BUILT[chain])
     return Store(engine)
+
+
+def _driver(engine: sa.Engine) -> sqlite3.Connection:
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
 
 
 def main() -> None:
     """Serve a chain: `seed PORT [busy|calm|empty]`."""
-    store = memory_store()
-    chain = {"busy": busy_chain, "calm": calm_chain}.get(sys.argv[2] if len(sys.argv) > 2 else "busy")
-    if chain is not None:
-        store.submit(chain, NOW).result()
+    store = memory_store({"busy": busy_chain, "calm": calm_chain}.get(sys.argv[2] if len(sys.argv) > 2 else "busy"))
     web.run_app(make_app(store), host="127.0.0.1", port=int(sys.argv[1]), print=None)
 
 

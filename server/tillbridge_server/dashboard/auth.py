@@ -32,6 +32,8 @@ Rule = Literal["person", "guest", "window"]
 VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
 #: Each argon2id check takes tens of megabytes; more at once would let strangers fill the memory.
 HASHING_AT_ONCE = 2
+#: No form of ours is longer; nobody may make us read more before we know them.
+FORM_BYTES_MAX = 256 * 1024
 
 
 class NotLocal(web.HTTPForbidden):
@@ -95,6 +97,8 @@ class Door:
         return Visit(None, guest_token(cookie) if cookie else "", password_set)
 
     async def _check_form(self, request: web.Request, visit: Visit) -> None:
+        if request.content_length is None or request.content_length > FORM_BYTES_MAX:
+            raise Stale
         form = await request.post()
         if not visit.csrf or not same_origin(request) or not same_token(form.get("csrf"), visit.csrf):
             raise Stale

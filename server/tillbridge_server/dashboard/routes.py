@@ -47,7 +47,8 @@ def setup_dashboard(app: web.Application, context: DashboardContext) -> None:
         ("GET", "/shop/items.json", window.items, "window"),
     ]
     for method, path, handler, rule in routes:
-        app.router.add_route(method, path, door.guard(handler, rule))
+        guarded = door.guard(handler, rule)
+        app.router.add_get(path, guarded) if method == "GET" else app.router.add_post(path, guarded)
     app.router.add_static("/static", STATIC)
     app.middlewares.append(error_pages)
 

@@ -214,7 +214,7 @@ def _share(found: work.HoldRow, shown: int, context: DashboardContext) -> Share 
     return Share(
         measured, round(limit.share * 100),
         f"{found.affected:,} of the {shown:,} SKUs on the web. The breaker asks from {limit.at_least} SKUs "
-        f"and {limit.share:.0%} on.",
+        f"and {limit.share * 100:g} % on.",
     )
 
 

@@ -43,7 +43,7 @@ def _done(request: web.Request) -> int | None:
 
 
 async def activate_chosen(request: web.Request) -> web.StreamResponse:
-    """POST /activate: `storefront` and any number of `variant`, or `everything` and `listed`; back where it came from."""
+    """POST /activate: `storefront` and any number of `variant`, or `everything` and `listed`."""
     context, form = context_of(request), await request.post()
     shop = context.config.storefront(str(form.get("storefront", "")))
     if shop is None:

@@ -68,7 +68,7 @@ def stock_tree(doc: dict[str, Any], names: dict[str, str], say: Say) -> Tree:
     value = doc["available"]["value"]
     told = stock_words(value)
     result = Node(
-        "The web may sell", number(value) if value is not None else UNKNOWN,
+        _now(doc, "The web may sell", "The web could sell"), number(value) if value is not None else UNKNOWN,
         (f"shown as “{told}”",) if told else ("No store of this storefront has ever listed it",),
     )
     words = (("counted", counted, "counted"), ("reserved", of["reservation"], "reserved"),
@@ -76,6 +76,11 @@ def stock_tree(doc: dict[str, Any], names: dict[str, str], say: Say) -> Tree:
     equation = tuple((number(abs(_total(some))) if some is not counted else number(_total(some)), word, anchor)
                      for word, some, anchor in words if some)
     return Tree(tuple(nodes), result, equation)
+
+
+def _now(doc: dict[str, Any], shown: str, waiting: str) -> str:
+    """The words of a result line: what the web does, or what it would do once nothing holds or hides it."""
+    return shown if doc["visibility"]["state"] == "live" else waiting
 
 
 def _counted_line(counts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
@@ -181,7 +186,7 @@ def price_tree(doc: dict[str, Any], say: Say) -> Tree:
     if price["value"] is None:
         lines.insert(0, REASONS["price_unknown"])
     result = money(price["value"], currency) if price["value"] is not None else UNKNOWN
-    return Tree(tuple(nodes), Node("The web price", result, tuple(lines)))
+    return Tree(tuple(nodes), Node(_now(doc, "The web price", "The web price would be"), result, tuple(lines)))
 
 
 def reasons(why: Iterable[str]) -> list[str]:
