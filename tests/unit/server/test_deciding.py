@@ -14,6 +14,7 @@ from tillbridge_server.store import deciding
 from tillbridge_server.store.event_writes import append
 from tillbridge_server.store.fact_writes import Where, touch
 from tillbridge_server.store.facts_reading import read_known
+from tillbridge_server.store.offers import count_shown
 from tillbridge_server.store.sold import touch_sold
 from tillbridge_server.store.tables import breaker_tally, dirty, hold, numbering_code, offer, publish_task
 
@@ -156,6 +157,22 @@ def test_a_thousand_variants_take_a_handful_of_queries(chain: Chain) -> None:
     with chain.engine.begin() as conn:
         assert deciding.decide(conn, chain.rules, chain.now).variants == 1000
     assert len(statements) < 40
+
+
+def test_what_is_shown_is_counted_with_what_waits(shop: Chain) -> None:
+    """A limit is a share of this: the waiting value counts, not the published one it replaces."""
+    def counts() -> tuple[int, int]:
+        with shop.engine.begin() as conn:
+            return count_shown(conn, "window", with_stock=False), count_shown(conn, "window", with_stock=True)
+
+    assert counts() == (10, 10)
+    shop.tell(*stocks("0", 1), *item("11", "4"), *stocks("5", 3))
+    shop.tell_gone("price", "02", absence="retire")
+    shop.activate()
+    shop.decide()
+    assert counts() == (10, 9)
+    shop.publish()
+    assert counts() == (10, 9)
 
 
 # -- several storefronts, locations, numberings ------------------------------------------------------------

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from tests.unit.server.made import Chain, item, offer_of, open_holds, prices, published, rows_of, stocks, storefront
 
-from tillbridge_protocol.records import Price, StockLevel
+from tillbridge_protocol.records import Price, Product, StockLevel
 from tillbridge_server.core.settings import BreakerLimit, BreakersConfig, DropLimit
 from tillbridge_server.store import deciding, publishing
 from tillbridge_server.store.tables import hold
@@ -158,6 +158,18 @@ def test_prices_in_conflict_keep_the_published_price_and_ask(shop: Chain) -> Non
     shown = published(shop, "pos:01")
     assert shown is not None
     assert shown.price_now == Decimal("12.00")
+
+
+def test_two_conflicts_at_once_keep_both_parts(shop: Chain) -> None:
+    """One hold asks about the first; the other part is not made up meanwhile."""
+    shop.add_location("ennis")
+    shop.tell(*item("01", "1", "12.00"), where="ennis/stock")
+    shop.tell(Product("01", title="Another name"), StockLevel("01", Decimal(4)), where="ennis/stock")
+    shop.settle()
+    shown = published(shop, "pos:01")
+    assert shown is not None
+    assert (shown.title, shown.price_now, shown.available) == ("Item 01", Decimal("10.00"), 13)
+    assert [one.code for one in open_holds(shop)] == ["owner_missing"]
 
 
 def test_a_conflict_about_something_never_shown_shows_nothing(chain: Chain) -> None:

@@ -105,7 +105,26 @@ def test_every_kind_of_term_is_told_and_they_sum() -> None:
         "ennis": "counted", "mallow": "counted", "naas": "unknown", "tuam": "observes"
     }
     assert [one["available"] for one in offers(chain)] == ["0"]
+    chain.later(minutes=1)
+    late = SaleLine("88214/1", "01", Decimal(9), NOW)
+    with chain.engine.begin() as conn:
+        change = Change("journal", "sale_line", late.id, "put", late)
+        assert list(event_writes.append(conn, Where("mallow", "agent-1", chain.now), [(0, change)])) == []
+    assert explain(chain, "pos:01")["available"]["unclamped"] == "-12"
+    assert explain(chain, "pos:01", "2026-11-23T14:00:30Z")["available"]["unclamped"] == "-3"
     chain.close()
+
+
+def test_the_later_as_of_of_row_and_feed_holds(shop: Chain) -> None:
+    """A file that confirms a row makes it younger; an as-of that stands in the row itself is never made older."""
+    def as_of(minutes: int) -> AsOf:
+        return AsOf(NOW - dt.timedelta(minutes=minutes + 1), NOW - dt.timedelta(minutes=minutes), "observed")
+
+    shop.tell(StockLevel("01", Decimal(5), as_of(5)), as_of=as_of(10))
+    shop.decide()
+    assert explain(shop, "01")["available"]["terms"][0]["source"]["as_of"][1] == "2026-11-23T13:55:00.000000Z"
+    shop.tell(Product("02", title="Item 02"), as_of=as_of(1))
+    assert explain(shop, "01")["available"]["terms"][0]["source"]["as_of"][1] == "2026-11-23T13:59:00.000000Z"
 
 
 def test_an_explanation_can_be_asked_for_an_earlier_instant(shop: Chain) -> None:

@@ -269,6 +269,21 @@ async def test_trouble_keeps_everything_and_pauses(trouble: Exception) -> None:
     desk.store.close()
 
 
+async def test_the_pause_holds_for_values_that_come_meanwhile() -> None:
+    """It is the storefront that is in trouble, not the values."""
+    desk = Desk(TryLater("Busy.", retry_after_s=30.0))
+    await desk.fill()
+    await desk.publisher.step()
+    await asyncio.to_thread(desk.chain.tell, *item("04", "4"))
+    await desk.decider.step()
+    await desk.publisher.step()
+    assert len(desk.shop.pushes) == 1
+    desk.clock.later(30)
+    await desk.publisher.step()
+    assert "pos:04" in desk.shop.pushes[1]
+    desk.store.close()
+
+
 async def test_a_refused_push_is_halved_until_the_item_at_fault_is_alone() -> None:
     """One bad item must not bury the others."""
     desk = Desk(Refused("broken", "One of these."), None, Refused("broken", "One of these."),
