@@ -59,7 +59,7 @@ async def shop(request: web.Request) -> web.StreamResponse:
     q, sale = request.query.get("q", "").strip()[:Q_MAX], request.query.get("sale") == "1"
     seen = await context.store.run(read_page, front.id, q, sale, page_number(request), context.clock())
     return bare(
-        request, "shop.html", front=front, window=seen, q=q, sale=sale,
+        request, "shop.html", front=front, demo=context.config.demo, window=seen, q=q, sale=sale,
         base="/shop?" + "".join(f"{part}&" for part in (
             f"storefront={front.id}" if request.query.get("storefront") else "", "sale=1" if sale else "") if part),
     )
