@@ -169,13 +169,23 @@ async def exchange(
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
         raise TryLater(
-            f"{request.url} cannot be reached: {error or type(error).__name__}.",
+            f"{request.url} cannot be reached: {_reason(error)}.",
             hint="Check this PC's network and the server address. Changes wait here and nothing is lost.",
         ) from error
     if len(content) > ANSWER_BYTES_MAX:
         raise TryLater(f"The answer from {request.url} is larger than any answer of ours.",
                        hint="Check the server address.")
     return Exchanged(signing.Response(status, request, headers), content, certificate)
+
+
+def _reason(error: BaseException) -> str:
+    """Why there was no answer, in the system's own words and without objects of ours."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not the one this agent was enrolled with"
+    system = getattr(error, "os_error", error)
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return str(getattr(system, "strerror", None) or system or type(error).__name__)
 
 
 def tls_context(server: str, ca: str) -> ssl.SSLContext | bool:

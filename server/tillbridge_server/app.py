@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import ipaddress
 import secrets
 import signal
 import ssl
@@ -21,7 +20,7 @@ from tillbridge_protocol.limits import BODY_BYTES_MAX
 from tillbridge_server import backups
 from tillbridge_server.agents.api import AgentApi
 from tillbridge_server.agents.keys import load_keys
-from tillbridge_server.config import ServerConfig
+from tillbridge_server.config import ServerConfig, is_loopback
 from tillbridge_server.connectors import make_connector
 from tillbridge_server.connectors.interface import Given
 from tillbridge_server.dashboard.context import DashboardContext
@@ -190,11 +189,7 @@ def _tls(config: ServerConfig) -> ssl.SSLContext | None:
             raise ConfigError(config.path, "tls_cert", f"cannot be used: {error}.",
                               "Check that tls_cert and tls_key belong together and can be read.") from error
         return context
-    try:
-        loopback = ipaddress.ip_address(config.host).is_loopback
-    except ValueError:
-        loopback = config.host == "localhost"
-    if not loopback:
+    if not is_loopback(config.host):
         raise ConfigError(config.path, "listen", f"{config.listen} is not loopback and there is no certificate.",
                           "Set tls_cert and tls_key, or run `init` with an https:// --public-url.")
     return None

@@ -1,5 +1,6 @@
 """server.toml as frozen structs; a misspelt or missing key is a ConfigError naming file and key."""
 
+import ipaddress
 import re
 import tomllib
 from pathlib import Path
@@ -86,11 +87,20 @@ def load_config(path: Path) -> ServerConfig:
     try:
         config = msgspec.convert(plain, ServerConfig, strict=False)
     except msgspec.ValidationError as error:
-        key = _key_of(str(error))
-        raise ConfigError(str(path), key, f"{error}.", "Every key is listed in server/README.md.") from error
+        said = "this key is not known here." if "unknown field" in str(error) else f"{error}."
+        said = "this key is missing." if "missing required field" in str(error) else said
+        raise ConfigError(str(path), _key_of(str(error)), said, "Every key is listed in server/README.md.") from error
     config = msgspec.structs.replace(config, path=str(path.resolve()))
     _check(config)
     return config
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; names other than localhost count as outside."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _key_of(message: str) -> str:

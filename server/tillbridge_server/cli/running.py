@@ -11,7 +11,7 @@ import click
 
 from tillbridge_server.agents.keys import make_keys
 from tillbridge_server.agents.tls import make_authority
-from tillbridge_server.config import DEFAULT_FILE, load_config
+from tillbridge_server.config import DEFAULT_FILE, is_loopback, load_config
 from tillbridge_server.errors import ConfigError
 from tillbridge_server.store.database import make_engine
 from tillbridge_server.store.migrations import migrate
@@ -67,6 +67,10 @@ def init(
     folder = config_path.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
     url = public_url or f"http://{listen}"
+    if urlsplit(url).scheme != "https" and not is_loopback(listen.rpartition(":")[0].strip("[]")):
+        raise ConfigError(str(config_path), "listen", f"{listen} can be reached from outside, so it needs TLS.",
+                          "Pass the address agents will use, such as --public-url https://hq.example.com:8443; "
+                          "init then makes a certificate for it that agents trust by their code.")
     now = dt.datetime.now(dt.UTC)
     secure = urlsplit(url).scheme == "https"
     authority = make_authority(folder / "keys", _names(url, listen), now) if secure else ""

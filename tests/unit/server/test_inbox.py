@@ -1,4 +1,4 @@
-"""The inbox over a database: what each kind of batch does to position, facts, ledger, dirty variants and dead letters."""
+"""The inbox over a database: what each kind of batch does to position, facts, ledger, dirt and dead letters."""
 
 import datetime as dt
 import json
@@ -80,7 +80,8 @@ def till() -> Till:
 def stock(code: str, count: int, feed_name: str = "stock") -> Change:
     """A count."""
     as_of = AsOf(NOW, NOW, "observed")
-    return Change(feed_name, "stock_level", code, "put", StockLevel(code, Decimal(count), as_of), Source("S.CSV", "ab", 2))
+    record = StockLevel(code, Decimal(count), as_of)
+    return Change(feed_name, "stock_level", code, "put", record, Source("S.CSV", "ab", 2))
 
 
 def gone(code: str) -> Change:
