@@ -54,7 +54,7 @@ def left_running(state: Path) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a POSIX signal")
+@pytest.mark.skipif(os.name != "posix", reason="NOT RUN: Ctrl-C is sent as a POSIX signal")
 def test_a_persons_run_ends_with_ctrl_c_and_an_unattended_one_continues_it(state: Path) -> None:
     """Every export is told, nothing is left running; the judge then finds nothing lost and nothing doubled."""
     with subprocess.Popen(demo(state), cwd=ROOT, stdout=subprocess.PIPE, text=True) as person:
