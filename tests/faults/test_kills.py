@@ -38,7 +38,7 @@ def test_kills(tmp_path: Path) -> None:
     run.play()
     print(run.table())
     if run.failures:
-        pytest.fail("\n\n".join(run.failures), pytrace=False)
+        pytest.fail("\n".join(run.failures), pytrace=False)
     if not only:
         assert not run.missing(), f"never died at: {run.missing()}"
 
@@ -79,8 +79,8 @@ class _Run:
         try:
             hits, seconds = play(plan, template, folder, port)
         except SeedFailed as failure:
-            self.failures.append(str(failure))
-            self._say(f"seed {plan.seed} FAILED: {'; '.join(map(str, plan.cards))}")
+            self.failures.append(f"seed {plan.seed} failed; its story stands above")
+            self._say(f"seed {plan.seed} FAILED: {'; '.join(map(str, plan.cards))}\n{failure}")
             shutil.rmtree(folder, ignore_errors=True)
             return
         with self._lock:
