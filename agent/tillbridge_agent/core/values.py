@@ -102,7 +102,7 @@ def gtin(text: str) -> str:
 
 def check_digit(digits: str) -> str:
     """The GS1 check digit that belongs behind these digits."""
-    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    total = 3 * sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2]))
     return str(-total % 10)
 
 
