@@ -52,9 +52,11 @@ def load(state: Path) -> Identity:
 
 
 def save(state: Path, identity: Identity) -> None:
-    """Write the identity whole or not at all."""
+    """Write the identity whole or not at all.
+
+    The key stays beside its code, so that the same code may be used again here while it is valid.
+    """
     _write(state / FILE, msgspec.json.encode(identity))
-    (state / PENDING_FILE).unlink(missing_ok=True)
 
 
 def pending_key(state: Path, code: str) -> Ed25519PrivateKey:
