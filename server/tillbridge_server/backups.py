@@ -20,30 +20,32 @@ from tillbridge_server.store.tables import agent, backup
 def make_backup(conn: sa.Connection, folder: Path, keep: int, now: dt.datetime) -> dict[str, Any]:
     """Copy, check and record; agents may forget what is in it. Returns file, bytes and hash.
 
-    Raises Refused when the database is not SQLite or the copy does not pass its check. Runs in the store's
-    thread between two transactions' worth of work, so the copy is one consistent state.
+    Raises Refused when the database is not a SQLite file or the copy does not pass its check. The copy is one
+    consistent state; durable is what stands in it, not what this transaction may already hold beyond it.
     """
-    if conn.dialect.name != "sqlite":
+    if conn.dialect.name != "sqlite" or not conn.engine.url.database:
         hint = "Use pg_dump or your replica (server/README.md)."
-        raise Refused("backup", "This server's database is not SQLite.", hint)
+        raise Refused("backup", "This server's database is not a SQLite file.", hint)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = folder / f"tillbridge-{now.strftime('%Y%m%dT%H%M%SZ')}.db"
     part = target.with_suffix(".part")
     part.unlink(missing_ok=True)
-    positions = conn.execute(sa.select(agent.c.id, agent.c.epoch, agent.c.seq)).all()
     backup_sqlite(conn, part)
-    _check(part)
+    positions = _check(part)
     with part.open("rb+") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
     part.chmod(0o600)
     crash.reach("backup.written")
     part.replace(target)
+    _sync_folder(folder)
     crash.reach("backup.renamed")
     size = target.stat().st_size
     conn.execute(backup.insert().values(at=now, file=target.name, bytes=size, sha256=digest))
-    for row in positions:
-        conn.execute(agent.update().where(agent.c.id == row.id).values(durable_seq=row.seq))
+    for agent_id, epoch, seq in positions:
+        conn.execute(
+            agent.update().where(agent.c.id == agent_id, agent.c.epoch == epoch).values(durable_seq=seq)
+        )
     for old in sorted(folder.glob("tillbridge-*.db"))[:-keep]:
         old.unlink()
     return {"v": 1, "file": str(target), "bytes": size, "sha256": digest}
@@ -60,12 +62,25 @@ def next_backup_at(config: ServerConfig, plan: BackupConfig, now: dt.datetime) -
     return due.astimezone(dt.UTC)
 
 
-def _check(path: Path) -> None:
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable before anybody forgets what is in the copy; Windows does it with the rename."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check(path: Path) -> list[tuple[str, str | None, int]]:
+    """The positions (agent, epoch, seq) that stand in the copy. Raises Refused."""
     copy = sqlite3.connect(path)
     try:
         verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        positions = copy.execute("SELECT id, epoch, seq FROM agent").fetchall() if verdict == "ok" else []
         copy.execute("PRAGMA journal_mode=DELETE").fetchall()
     finally:
         copy.close()
     if verdict != "ok":
         raise Refused("backup", f"The copy did not pass its check: {verdict}.", "Check the disk of the server.")
+    return positions

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -135,9 +136,14 @@ class Store:
 
 
 def backup_sqlite(conn: sa.Connection, target: Path) -> None:
-    """Copy a live SQLite database with its backup API; a plain file copy could be torn."""
-    raw = conn.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
-    with sqlite3.connect(target) as copy:
-        raw.backup(copy)
-    copy.close()
+    """Copy the last committed state of a live SQLite database file; a plain file copy could be torn.
+
+    `conn` holds the write lock, so nothing moves meanwhile; what it has not committed is not in the copy.
+    """
+    path = Path(conn.engine.url.database or "").resolve()
+    # Through a connection of its own: the backup API waits for ever for one that has a write transaction open.
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
