@@ -29,7 +29,7 @@ demo: setup ## Server, shop window, one agent and a selling till; SECONDS=20 SEE
 
 test: check ## Lint, types and every test that is not slow (under 5 minutes)
 	@echo "test: pytest with $(WORKERS) workers, without the slow tests"
-	@$(PY) -m pytest -n $(WORKERS) -m "not slow"
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 check: setup ## Lint and types only (seconds)
 	@echo "check: ruff, then mypy --strict"
@@ -48,7 +48,7 @@ faults: setup ## Kill agent and server at named points, seed by seed (slow)
 
 sim: setup ## The seeded simulation of fleet and wire; SEEDS=n says how many seeds
 	@echo "sim: $(SEEDS) seeds"
-	@$(PY) -m pytest tests/simulation -n $(WORKERS) --seeds $(SEEDS)
+	@$(PY) -m pytest tests/simulation -n $(WORKERS) --dist worksteal --seeds $(SEEDS)
 
 golden: setup ## Write the expected files of tests/golden anew; review the difference before committing
 	@$(PY) -m pytest tests/golden --update-golden
