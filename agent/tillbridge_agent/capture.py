@@ -8,7 +8,7 @@ import datetime as dt
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,6 +55,7 @@ class Capture:
     store: AgentStore
     copies: Path
     clock: Callable[[], dt.datetime]
+    _doubted: dict[str, str] = field(default_factory=dict)
 
     def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None, stood_s: float) -> Captured:
         """Stage and judge one settled file.
@@ -72,13 +73,13 @@ class Capture:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
             crash.reach("seen_again.committed")
             return Captured("nothing")
-        if known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path):
-            # Nothing is known of this till's habits yet: the last number of the file may be cut off.
-            self.tidy()
+        # Nothing is known of this till's habits yet: the last number of the file may be cut off.
+        doubtful = known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path)
+        if doubtful and self._doubted.get(feed.name) == staged.sha256:
             return Captured("pending")
         if self._run(setaside.is_known, feed.name, staged.sha256):
             return Captured("held")
-        return self._judge(feed, staged, seen.name, seen.mtime_ns, as_of, known, None)
+        return self._judge(feed, staged, seen.name, seen.mtime_ns, as_of, known, None, doubtful)
 
     def approve(self, feed: FeedConfig, hold: dict[str, object], by: str, why: str) -> Captured:
         """Accept the copy of a held file; a person has overruled the guards.
@@ -109,7 +110,7 @@ class Capture:
 
     def _judge(
         self, feed: FeedConfig, staged: Staged, name: str, mtime_ns: int, as_of: AsOf, known: Known | None,
-        approval: "Approval | None",
+        approval: "Approval | None", doubtful: bool = False,
     ) -> Captured:
         rows = _StagedRows(self.store, feed.name)
         result = evaluate(
@@ -121,6 +122,9 @@ class Capture:
         first = result.reasons[0] if result.reasons else Reason("", "", "")
         told = (first.code, first.message, first.hint)
         verdict = "accept" if approval is not None and result.approvable else result.verdict
+        if verdict == "accept" and doubtful:
+            self._doubted[feed.name] = staged.sha256
+            return Captured("pending")
         if verdict == "accept":
             return self._accept(feed, result, staged, name, mtime_ns, as_of, approval)
         if approval is not None:
