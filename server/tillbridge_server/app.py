@@ -82,6 +82,7 @@ class Server:
         )
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._wake_after_acts])
         app.add_routes(self._api.routes())
+        app.on_shutdown.append(self._api.end_polls)
         setup_dashboard(app, DashboardContext(store, config, utc_now, version("tillbridge-server"), started))
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()

@@ -65,6 +65,7 @@ class Office:
     port: int
     session: aiohttp.ClientSession
     clock: "TurnedClock"
+    runner: web.AppRunner
 
     @property
     def url(self) -> str:
@@ -233,12 +234,13 @@ async def open_office(folder: Path) -> AsyncIterator[Office]:
     )
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.add_routes(api.routes())
+    app.on_shutdown.append(api.end_polls)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield Office(api, store, port, session, clock)
+            yield Office(api, store, port, session, clock, runner)
     finally:
         await runner.cleanup()
         store.close()

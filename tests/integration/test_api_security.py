@@ -464,6 +464,19 @@ async def test_mail_only_to_its_agent(office: Office) -> None:
     assert msgspec.to_builtins(came.answer) == {"answer": "mail", "messages": []}
 
 
+async def test_poll_ends_with_the_server(tmp_path: Path) -> None:
+    """A server that stops answers its long polls and does not wait for them."""
+    async with asyncio.timeout(15):
+        async with open_office(tmp_path) as office:
+            till, body = await office.till(), b'{"wait_s":25.0}'
+            poll = asyncio.create_task(office.send(till.request("/v1/mailbox", body), body))
+            while till.agent not in office.api.mail:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await office.runner.cleanup()
+            assert (await poll).signed
+
+
 async def test_answer_is_bound_to_its_request(office: Office) -> None:
     """The answer to one request is no answer to another, so an old one cannot be played back."""
     till = await office.till()

@@ -72,6 +72,11 @@ class AgentApi:
         """New mail for this agent: end its long poll."""
         self.mail.setdefault(agent_id, asyncio.Event()).set()
 
+    async def end_polls(self, app: web.Application) -> None:
+        """The server stops: answer every long poll now, so that nobody keeps it waiting."""
+        for event in self.mail.values():
+            event.set()
+
     async def hello(self, request: web.Request) -> web.Response:
         """The key statement, signed by the root key; an agent checks it against its code before it trusts us."""
         return web.Response(body=msgspec.json.encode(self.keys.hello), content_type=CONTENT_TYPE_JSON)
