@@ -109,18 +109,18 @@ async def test_events_alone_bound_no_state(tmp_path: Path, inbox: Inbox) -> None
         till.write("STOCK.CSV", "ArtNr;Bestand;VK\n1;5;1.00\n")
         till.take()
         await inbox.take_all(till)
-        lines = "".join(f"R{number};1;1;2026-11-23 08:00:00\n" for number in range(5_400))
+        lines = "".join(f"R{number};1;1;2026-11-23 08:00:00\n" for number in range(10_200))
         till.write("SALES.TXT", "Beleg;ArtNr;Menge;Zeit\n" + lines)
-        assert till.read_on() == 5_400
+        assert till.read_on() == 10_200
         await inbox.take_next(till)
-        assert 0 < len(inbox.ledger()) < 5_400
+        assert 0 < len(inbox.ledger()) < 10_200
         till.now += MINUTE
         till.write("STOCK.CSV", "ArtNr;Bestand;VK\n1;4;1.00\n")
         till.take()
         await inbox.take_next(till)
         assert inbox.stock() == {"1": Decimal(4)}
-        assert len(inbox.ledger()) < 5_400
+        assert len(inbox.ledger()) < 10_200
         await inbox.take_all(till)
-        assert len(inbox.ledger()) == 5_400
+        assert len(inbox.ledger()) == 10_200
     finally:
         till.close()
