@@ -72,6 +72,7 @@ class Capture:
         if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
             crash.reach("seen_again.committed")
+            self.tidy()
             return Captured("nothing")
         # Nothing is known of this till's habits yet: the last number of the file may be cut off.
         doubtful = known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path)
@@ -205,7 +206,7 @@ def _commit(
 ) -> int:
     if approval is not None:
         setaside.decide(conn, approval.hold, "approved", approval.by, approval.why, file.captured_at)
-    changes = captures.commit(conn, file, result.delta, full=result.full)
+    changes = captures.commit(conn, file, result.delta, full=result.full, approved=approval is not None)
     setaside.quarantine_rows(
         conn, feed=file.feed, file=file.file, sha256=file.sha256, since=file.captured_at, problems=result.problems,
         cleared=result.cleared, whole=result.full or result.delta.replaces,

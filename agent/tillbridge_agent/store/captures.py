@@ -97,12 +97,13 @@ def begin_full(conn: sqlite3.Connection, feed: str) -> Known:
     return found
 
 
-def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full: bool) -> int:
+def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full: bool, approved: bool) -> int:
     """The capture transaction; returns how many changes were captured.
 
     `full`: the whole snapshot stands in the staging table and replaces the old one; the feed owes the server
     a full state, so queued state changes of it are dropped. While parts of an earlier full state, read from
-    the copy before this one, are under way, this delta follows it.
+    the copy before this one, are under way, this delta follows it. `approved`: this is a held file and not the
+    one in the folder now, so that a later held one still waits.
     """
     before = known(conn, file.feed)
     sending = before is not None and before.sending
@@ -128,16 +129,25 @@ def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full
         "as_of_from": file.as_of.from_.isoformat(), "as_of_to": file.as_of.to.isoformat(),
         "as_of_kind": file.as_of.kind, "full": int(full),
     })
-    conn.execute(SQL["hold_supersede"], (file.captured_at, file.feed))
+    _supersede(conn, file.feed, "" if approved else file.file, file.mtime_ns, file.captured_at)
     _count(conn, changes, "files_accepted")
     crash.reach("capture.writing")
     return len(changes)
 
 
 def seen_again(conn: sqlite3.Connection, feed: str, file: str, mtime_ns: int, as_of: AsOf) -> None:
-    """The accepted content was written once more: every row of it is confirmed for a later interval."""
+    """The accepted content was written once more: every row of it is confirmed for a later interval.
+
+    What was held before it is history then, which nobody may approve any more.
+    """
     interval = (as_of.from_.isoformat(), as_of.to.isoformat(), as_of.kind)
     conn.execute(SQL["feed_seen_again"], (file, mtime_ns, *interval, feed))
+    _supersede(conn, feed, file, mtime_ns, as_of.to.isoformat())
+
+
+def _supersede(conn: sqlite3.Connection, feed: str, file: str, mtime_ns: int, at: str) -> None:
+    """Close the holds of this feed that are older than what is believed now, or were about the same file."""
+    conn.execute(SQL["hold_supersede"], (at, feed, mtime_ns, file))
 
 
 def append_events(

@@ -126,7 +126,7 @@ SELECT * FROM hold WHERE state = 'open' ORDER BY id
 -- hold_decide --
 UPDATE hold SET state = ?, decided_at = ?, decided_by = ?, why = ? WHERE id = ? AND state = 'open'
 -- hold_supersede --
-UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open'
+UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open' AND (mtime_ns <= ? OR file = ?)
 
 -- quarantine_put --
 INSERT INTO quarantine (id, feed, file, sha256, since, code, message, hint, line, column, text, whole_file, n, state)
