@@ -73,10 +73,11 @@ def transact(connection: sqlite3.Connection, call: Callable[..., R], *args: Any,
     try:
         result = call(connection, *args, **kwargs)
         crash.reach("store.committing")
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # after a full disk SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
     crash.reach("store.committed")
     return result
 

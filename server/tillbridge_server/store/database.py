@@ -111,6 +111,8 @@ class Store:
                             result = call(conn)
                         done.append((future, result, None))
                     except Exception as error:  # belongs to its caller: goes to the future
+                        if not conn.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                            raise  # a full disk makes SQLite roll back everything, not this savepoint alone
                         done.append((future, None, error))
                 crash.reach("store.committing")
             crash.reach("store.committed")

@@ -1,0 +1,55 @@
+"""The door to the database: who is told what when a group shares one commit."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tillbridge_server.store.database import Store, make_engine
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store of one table on a disk with room for a few pages only."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'small.db'}")
+    with engine.begin() as conn:
+        conn.exec_driver_sql("CREATE TABLE note (text TEXT UNIQUE)")
+        pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+        conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 3}").fetchall()
+    opened = Store(engine)
+    yield opened
+    opened.close()
+
+
+def _put(conn: sa.Connection, text: str) -> str:
+    conn.exec_driver_sql("INSERT INTO note VALUES (?)", (text,))
+    return text
+
+
+def _notes(conn: sa.Connection) -> list[str]:
+    return [row.text for row in conn.exec_driver_sql("SELECT text FROM note ORDER BY text")]
+
+
+def _together(store: Store, texts: list[str]) -> list[str | None]:
+    """What each caller hears whose calls share one commit; None for an error."""
+    gate = threading.Event()
+    store.submit(lambda conn: gate.wait())
+    futures = [store.submit(_put, text) for text in texts]
+    gate.set()
+    return [None if future.exception() else future.result() for future in futures]
+
+
+def test_a_failing_call_costs_no_other(store: Store) -> None:
+    """A broken rule of one call rolls back that call only."""
+    assert _together(store, ["a", "a", "b"]) == ["a", None, "b"]
+    assert store.submit(_notes).result() == ["a", "b"]
+
+
+def test_full_disk_is_told_to_everybody(store: Store) -> None:
+    """SQLite rolls the whole group back: nobody may believe that theirs is on the disk, and the next call works."""
+    assert _together(store, ["a", "x" * 100_000, "b"]) == [None, None, None]
+    assert store.submit(_notes).result() == []
+    assert store.submit(_put, "c").result() == "c"
+    assert store.submit(_notes).result() == ["c"]
