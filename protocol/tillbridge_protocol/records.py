@@ -210,4 +210,7 @@ def _in_utc(record: msgspec.Struct, *names: str) -> None:
         if at.tzinfo is None:
             raise ValueError(f"the time {name.rstrip('_')} has no time zone")
         if at.tzinfo is not UTC:
-            msgspec.structs.force_setattr(record, name, at.astimezone(UTC))
+            try:
+                msgspec.structs.force_setattr(record, name, at.astimezone(UTC))
+            except OverflowError as error:
+                raise ValueError(f"the time {name.rstrip('_')} lies outside the calendar") from error

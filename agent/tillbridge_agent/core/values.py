@@ -123,10 +123,12 @@ def time_reader(form: str | None, zone: dt.tzinfo | None) -> Callable[[str], dt.
     @functools.lru_cache(maxsize=4_096)
     def read(text: str) -> dt.datetime:
         local = _parse_time(text, form)
-        if local.tzinfo is not None:
-            return local.astimezone(dt.UTC)
-        assert zone is not None, "a feed whose times have no offset names its zone (core/feed.py)"
-        return _from_local(text, local, zone)
+        assert local.tzinfo or zone, "a feed whose times have no offset names its zone (core/feed.py)"
+        try:
+            return _from_local(text, local, zone) if local.tzinfo is None and zone else local.astimezone(dt.UTC)
+        except OverflowError as error:
+            raise Unreadable("time_text", f"“{_short(text)}” is the calendar's end, not a time.",
+                             "List the text under `none` if it means “unknown”.") from error
 
     return read
 

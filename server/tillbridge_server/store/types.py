@@ -41,4 +41,5 @@ class DecimalType(types.TypeDecorator[Decimal]):
 def instant_text(value: dt.datetime) -> str:
     """An aware datetime as fixed-width UTC text, e.g. 2026-11-23T08:00:00.000000Z."""
     assert value.tzinfo is not None, "times are aware"
-    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: on Linux it writes the year 1 as "1".
+    return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

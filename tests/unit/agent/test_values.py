@@ -144,7 +144,7 @@ def test_times_become_utc(form: str | None, text: str, utc: str) -> None:
 
 @pytest.mark.parametrize(("text", "code"), [
     ("26.10.2025 02:30", "time_twice"), ("30.03.2025 02:30", "time_missing"), ("31.02.2025 10:00", "time_text"),
-    ("sofort", "time_text"), ("99.99.9999 00:00", "time_text"),
+    ("sofort", "time_text"), ("99.99.9999 00:00", "time_text"), ("01.01.0001 00:00", "time_text"),
 ])
 def test_times_that_are_not_sure(text: str, code: str) -> None:
     """A local time that never was, or was twice, is not guessed."""

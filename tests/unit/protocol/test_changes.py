@@ -220,6 +220,10 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "endless file name": {"source": {"file": "x" * (FILE_NAME_BYTES_MAX + 1)}},
     "endless hash": {"source": {"sha256": "x" * 65}}, "line before the first": {"source": {"line": -1}},
     "naive time": {"source": {"captured_at": "2026-03-14T09:26:53"}},
+    "before the calendar": {"record": {
+        "kind": "stock_level", "code": "0001", "on_hand": "1",
+        "as_of": {"from": "0001-01-01T00:00:00+05:00", "to": "2026-03-14T09:26:53Z", "kind": "data"},
+    }},
 }
 
 

@@ -1,5 +1,6 @@
-"""The door to the database: who is told what when a group shares one commit."""
+"""The door to the database: who is told what when a group shares one commit, and what comes back as it was put."""
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tillbridge_server.store.database import Store, make_engine
+from tillbridge_server.store.types import InstantType, instant_text
 
 
 @pytest.fixture
@@ -53,3 +55,14 @@ def test_full_disk_is_told_to_everybody(store: Store) -> None:
     assert store.submit(_notes).result() == []
     assert store.submit(_put, "c").result() == "c"
     assert store.submit(_notes).result() == ["c"]
+
+
+@pytest.mark.parametrize("at", [
+    dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC),
+    dt.datetime(2026, 11, 23, 9, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+])
+def test_instants_come_back(at: dt.datetime) -> None:
+    """Also the year 1, which some tills write for "no time": it must not make a whole table unreadable."""
+    text = instant_text(at)
+    assert len(text) == 27
+    assert InstantType().process_result_value(text, None) == at  # type: ignore[arg-type]
