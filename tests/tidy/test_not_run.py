@@ -26,6 +26,7 @@ def test_not_run_is_said(tmp_path: Path, required: str, outcome: str) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser\n", encoding="utf-8")
     (tmp_path / "test_pages.py").write_text(_TESTS, encoding="utf-8")
     environment = {**os.environ, "TILLBRIDGE_REQUIRE_BROWSER": required, "PYTHONPATH": str(ROOT)}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and starting is most of the time
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", "pytest.ini", "."],

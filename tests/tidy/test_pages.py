@@ -1,6 +1,7 @@
 """The pages keep up with the code: verbs, config keys, codes, samples, commands and quotes."""
 
 import importlib
+from functools import cache
 from pathlib import Path
 
 import click
@@ -16,6 +17,11 @@ def _cli(package: str) -> click.Group:
     module = importlib.import_module(f"{package}.cli")
     groups = [value for value in vars(module).values() if isinstance(value, click.Group)]
     return max(groups, key=lambda group: len(group.commands))
+
+
+@cache
+def _carriers() -> dict[str, int]:
+    return pages.carriers([module for module in modules() if module.package])
 
 
 def _pages(*rooms: str) -> list[Path]:
@@ -50,11 +56,10 @@ def test_every_config_key_is_on_a_page(room: str) -> None:
 )
 def test_every_code_is_on_a_page(room: str, also: tuple[str, ...]) -> None:
     """Every code a person can meet is explained on a page."""
-    ours = [module for module in modules() if module.package]
-    carrying, found = pages.carriers(ours), dict[str, int]()
-    for module in ours:
+    found: dict[str, int] = {}
+    for module in modules():
         if module.package == f"tillbridge_{room}":
-            found.update(pages.codes(module, carrying))
+            found.update(pages.codes(module, _carriers()))
     assert found
     obeyed(pages.missing("code", sorted(found), _code(_pages(room, *also)), f"{room}/README.md or PROTOCOL.md"))
 
