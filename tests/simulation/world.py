@@ -40,8 +40,6 @@ from tillbridge_server.agents import enrollment
 from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import metadata
 
-#: Statements compiled once for all histories; each has an engine of its own.
-_COMPILED: dict[Any, Any] = {}
 START = dt.datetime(2026, 3, 1, 6, tzinfo=dt.UTC)
 AGENT, LOCATION = "agent-1", "mallow"
 
@@ -164,12 +162,13 @@ class World:
         prepare_copies(self.state / "copies")
         self.pos = Pos(self.drop_folder, self.rng, self.rng.randint(5, 9))
         self.feeds = feeds(self.drop_folder)
-        self.engine = engine_from(template_server())
+        self.engine, empty = shared_engine()
+        put_content(self.engine, empty)
         self._enroll()
         self.connection = database_from(template)
         self.wire = Wire(self)
         self.agent_backup: tuple[bytes, dict[str, bytes]] | None = None
-        self.server_backup = self._dump_server()
+        self.server_backup = content_of(self.engine)
         for module in (agent_crash, server_crash):
             module.reach = self._reach  # type: ignore[attr-defined]
         self.calm = False
@@ -271,21 +270,14 @@ class World:
 
     def back_up_server(self) -> None:
         """A backup: from now on everything in it is durable."""
-        self.server_backup = self._dump_server()
+        self.server_backup = content_of(self.engine)
         with self.engine.begin() as conn:
             conn.execute(agent_table.update().values(durable_seq=agent_table.c.seq))
 
     def restore_server(self) -> None:
         """The server comes back as it was at its last backup."""
-        self.engine.dispose()
-        self.engine = engine_from(self.server_backup)
+        put_content(self.engine, self.server_backup)
         self.tell("server restored")
-
-    def _dump_server(self) -> bytes:
-        with self.engine.connect() as conn:
-            raw = conn.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
-            return raw.serialize()
 
     def _copies(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.state / "copies").iterdir()}
@@ -303,28 +295,34 @@ class World:
 
 
 @functools.cache
-def template_server() -> bytes:
-    """An empty server database with its schema."""
-    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
+def shared_engine() -> tuple[sa.Engine, bytes]:
+    """One engine in memory for all histories of a process, and its content when empty.
+
+    Statements are compiled once per engine, which is most of the time a short history would take.
+    """
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False),
+        poolclass=StaticPool,
+    )
+    sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
     metadata.create_all(engine)
+    return engine, content_of(engine)
+
+
+def content_of(engine: sa.Engine) -> bytes:
+    """Everything in a database in memory."""
     with engine.connect() as conn:
         raw = conn.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         return raw.serialize()
 
 
-def engine_from(content: bytes) -> sa.Engine:
-    """A server database in memory with this content."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection.deserialize(content)
-        return connection
-
-    options = {"compiled_cache": _COMPILED}
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool, execution_options=options)
-    sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+def put_content(engine: sa.Engine, content: bytes) -> None:
+    """Replace everything in a database in memory."""
+    raw = engine.raw_connection()
+    assert isinstance(raw.driver_connection, sqlite3.Connection)
+    raw.driver_connection.deserialize(content)
+    raw.close()
 
 
 def database_from(content: bytes) -> sqlite3.Connection:
