@@ -4,10 +4,12 @@ import contextlib
 import datetime as dt
 import io
 import itertools
+import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from tillbridge_agent.identity import Identity
 from tillbridge_protocol import signing
 from tillbridge_protocol.changes import NO_HEAD, Change, FeedInfo, FrozenBatch, Source, encode_change, freeze
 from tillbridge_protocol.enrollment import EnrollAnswer, EnrollmentCode, EnrollRequest, HostFacts, KeyStatement
+from tillbridge_protocol.errors import CODES
 from tillbridge_protocol.limits import BODY_BYTES_MAX
 from tillbridge_protocol.mailbox import Mail
 from tillbridge_protocol.positions import BOOT_HEADER, POSITION_HEADER, Ack, Boot, ErrorAnswer, Position, Resync
-from tillbridge_protocol.records import Record, key_of, kind_of
+from tillbridge_protocol.records import Record, SaleLine, StockLevel, key_of, kind_of
 from tillbridge_protocol.version import CONTENT_TYPE_BATCH, CONTENT_TYPE_JSON
 from tillbridge_server.agents import enrollment
 from tillbridge_server.agents.api import AgentApi
@@ -32,7 +35,7 @@ from tillbridge_server.agents.keys import load_keys, make_keys
 from tillbridge_server.config import ServerConfig
 from tillbridge_server.store.database import Store, make_engine
 from tillbridge_server.store.migrations import migrate
-from tillbridge_server.store.tables import metadata
+from tillbridge_server.store.tables import fact, metadata
 
 LOCATION = "mallow"
 NOW = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
@@ -244,3 +247,36 @@ async def open_office(folder: Path) -> AsyncIterator[Office]:
     finally:
         await runner.cleanup()
         store.close()
+
+
+def stock(code: str = "1028", on_hand: str = "3") -> StockLevel:
+    """A count."""
+    return StockLevel(code, Decimal(on_hand))
+
+
+def sale(number: str = "7/1", quantity: str = "1") -> SaleLine:
+    """A line of a receipt."""
+    return SaleLine(number, "1028", Decimal(quantity), NOW, Decimal("12.90"))
+
+
+def on_hand(office: Office) -> dict[str, str]:
+    """What the server knows of every code."""
+    return {row.code: json.loads(row.value)["on_hand"] for row in office.rows(fact)}
+
+
+async def refused(office: Office, came: Came, code: str, before: object, *, signed: bool = True) -> None:
+    """The documented code under its status, signed, with a hint; and not one row is another."""
+    assert isinstance(came.answer, ErrorAnswer)
+    assert (came.code, came.status, came.signed) == (code, CODES[code].status, signed)
+    assert came.answer.message
+    assert came.answer.hint == CODES[code].hint
+    assert office.dump() == before
+
+
+async def flows(till: Till) -> None:
+    """The next batch is applied as if nothing had been."""
+    code = secrets.token_hex(4)
+    came = await till.send(till.batch(stock(code, "9")))
+    assert isinstance(came.answer, Ack), came
+    assert came.answer.dead == []
+    assert on_hand(till.office)[code] == "9"
