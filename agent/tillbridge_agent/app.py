@@ -85,6 +85,7 @@ class Agent:
         self.store = store = AgentStore(config.state / "agent.db")
         await store.run(outbox.adopt, self.identity.agent, new_epoch_id())
         await store.run(captures.forget_half_sent)
+        await store.run(outbox.remember_feeds, self._sender())
         self.fulls = FullStates(store, copies, self._open_rows, self._copy_lost)
         self.capture = Capture(store, copies, utc_now)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="capture")

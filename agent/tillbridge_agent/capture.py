@@ -18,6 +18,7 @@ import structlog
 from tillbridge_agent import crash
 from tillbridge_agent.core.feed import FeedConfig
 from tillbridge_agent.core.gate import Reason, RowCounts
+from tillbridge_agent.errors import Refused
 from tillbridge_agent.evaluate import Evaluation, KnownFile, evaluate
 from tillbridge_agent.sources.folder import Seen, Staged, drop_copies, stage
 from tillbridge_agent.store import captures, outbox, setaside
@@ -27,6 +28,10 @@ from tillbridge_protocol.records import AsOf
 
 log = structlog.get_logger()
 R = TypeVar("R")
+#: A file from further in the future than clocks differ proves nothing about which of two files is the newer one.
+FUTURE_NS = 24 * 3600 * 10**9
+#: A cell told in a hold's sample; longer text is cut and ends with an ellipsis.
+TOLD_CHARS_MAX = 200
 #: A first export without a line end at its end must stand still for so many settle times.
 FIRST_LOAD_PATIENCE = 10
 
@@ -64,15 +69,22 @@ class Capture:
         Raises ChangedWhileReading, OSError; then nothing happened and the file is looked at again.
         """
         known = self._run(captures.known, feed.name)
-        if known is not None and seen.name != known.file and seen.mtime_ns < known.mtime_ns:
-            return Captured("nothing")  # older than what is believed: history, not news
+        if known is not None and self._is_history(seen, known):
+            return Captured("nothing")
+        done = self._settled(feed, seen, known, looked_at, stood_s)
+        if done.verdict != "accept":
+            self.tidy()
+        return done
+
+    def _settled(
+        self, feed: FeedConfig, seen: Seen, known: Known | None, looked_at: dt.datetime | None, stood_s: float,
+    ) -> Captured:
         settled_at = self.clock()
         staged = stage(seen, self.copies)
         as_of = _observed(seen, looked_at, settled_at)
         if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
             crash.reach("seen_again.committed")
-            self.tidy()
             return Captured("nothing")
         # Nothing is known of this till's habits yet: the last number of the file may be cut off.
         doubtful = known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path)
@@ -85,11 +97,16 @@ class Capture:
     def approve(self, feed: FeedConfig, hold: dict[str, object], by: str, why: str) -> Captured:
         """Accept the copy of a held file; a person has overruled the guards.
 
-        What cannot be mapped at all stays held: the verdict is then not `accept`.
+        What cannot be mapped at all stays held: the verdict is then not `accept`. Raises Refused when the hold was
+        closed meanwhile, or when its copy is lost.
         """
         known = self._run(captures.known, feed.name)
         mtime_ns = int(str(hold["mtime_ns"]))
         copy = self.copies / str(hold["sha256"])
+        if not copy.exists():
+            if not self._run(setaside.decide, hold["id"], "gone", by, "the copy is lost", self.clock().isoformat()):
+                raise _closed(str(hold["id"]))
+            raise Refused(f"The copy of {hold['file']} is lost.", hint="Run the export again; it is judged anew.")
         staged = Staged(str(hold["sha256"]), copy, copy.stat().st_size)
         at = dt.datetime.fromisoformat(str(hold["since"]))
         as_of = AsOf(min(at, _instant(mtime_ns)), at, "observed")
@@ -105,8 +122,13 @@ class Capture:
         staged = stage(seen, self.copies)
         self._run(_quarantine, feed.name, seen.name, staged.sha256, self.clock().isoformat(), told)
 
+    def _is_history(self, seen: Seen, known: Known) -> bool:
+        """Whether another file is older than the one believed."""
+        now_ns = int(self.clock().timestamp()) * 10**9
+        return seen.name != known.file and seen.mtime_ns < known.mtime_ns <= now_ns + FUTURE_NS
+
     def tidy(self) -> None:
-        """Delete copies that nothing refers to; after each commit and at the start."""
+        """Delete copies that nothing refers to; after each file and at the start."""
         drop_copies(self.copies, self._run(setaside.referenced_copies))
 
     def _judge(
@@ -117,6 +139,7 @@ class Capture:
         result = evaluate(
             feed, staged.path, name=name, old=self._known_file(known),
             snapshot=SnapshotView(self.store, feed.name) if known else None, now=self.clock(), on_row=rows,
+            counts=RowCounts(*known.counts[:4]) if known else None,
         )
         rows.flush()
         at = self.clock().isoformat()
@@ -204,8 +227,10 @@ class _StagedRows:
 def _commit(
     conn: sqlite3.Connection, file: Accepted, result: Evaluation, approval: Approval | None,
 ) -> int:
-    if approval is not None:
-        setaside.decide(conn, approval.hold, "approved", approval.by, approval.why, file.captured_at)
+    if approval is not None and not setaside.decide(
+        conn, approval.hold, "approved", approval.by, approval.why, file.captured_at,
+    ):
+        raise _closed(approval.hold)
     changes = captures.commit(conn, file, result.delta, full=result.full, approved=approval is not None)
     setaside.quarantine_rows(
         conn, feed=file.feed, file=file.file, sha256=file.sha256, since=file.captured_at, problems=result.problems,
@@ -238,12 +263,17 @@ def _quarantine(
     outbox.count(conn, "files_quarantined")
 
 
+def _closed(hold: str) -> Refused:
+    return Refused(f"Hold {hold} was closed meanwhile.", hint="Nothing is left to decide.")
+
+
 def _told(record: object) -> str | None:
     """A record for a person: its amount, or nothing when it is gone."""
     for name in ("on_hand", "list_price", "cost", "title"):
         value = getattr(record, name, None)
         if value is not None:
-            return str(value)
+            text = str(value)
+            return text if len(text) <= TOLD_CHARS_MAX else text[: TOLD_CHARS_MAX - 1] + "…"
     return None
 
 

@@ -72,12 +72,13 @@ class Evaluation:
 
 def evaluate(
     feed: FeedConfig, file: Path, *, name: str, old: KnownFile | None, snapshot: Snapshot | None, now: dt.datetime,
-    on_row: OnRow | None = None,
+    on_row: OnRow | None = None, counts: RowCounts | None = None,
 ) -> Evaluation:
     """Judge `file`, a private copy that does not change; `name` is how people know it, `now` when it is judged.
 
     `old` and `snapshot` are the last accepted state; without `snapshot` the old copy itself is. Where the answer is
-    `full`, `on_row` hears of every row that counts. Raises OSError when a file cannot be read.
+    `full`, `on_row` hears of every row that counts. `counts` are those of the last accepted file where only its copy
+    is lost: rows that go missing are noticed all the same. Raises OSError when a file cannot be read.
     """
     seen = survey(file, feed.reader)
     result = Evaluation(
@@ -101,14 +102,16 @@ def evaluate(
         return _ended(result, "quarantine", error)
     except MappingError as error:
         return _ended(result, "hold", error)
-    return _judged(feed, result, found, old)
+    return _judged(feed, result, found, old, old.rows if old else counts)
 
 
-def _judged(feed: FeedConfig, result: Evaluation, found: FileDelta, old: KnownFile | None) -> Evaluation:
+def _judged(
+    feed: FeedConfig, result: Evaluation, found: FileDelta, old: KnownFile | None, known: RowCounts | None,
+) -> Evaluation:
     if found.cut is not None:
         return replace(result, verdict="pending", reasons=(found.cut,))
     verdict, reasons = gate.judge(feed, GateFacts(
-        rows=found.rows, known=old.rows if old else None, unreadable=found.new.unreadable,
+        rows=found.rows, known=known, unreadable=found.new.unreadable,
         elsewhere=found.new.elsewhere, example=found.new.example, gone=found.delta.counts.gone,
         changes=found.delta.changes,
     ))

@@ -8,12 +8,15 @@ throws the half shadow set away.
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from tillbridge_agent.core.delta import key_hash
 from tillbridge_agent.core.rows import Mapped
+from tillbridge_agent.errors import AgentError
 from tillbridge_agent.store import captures
 from tillbridge_agent.store.captures import Known, as_of_change
 from tillbridge_agent.store.database import SQL, AgentStore
@@ -22,6 +25,7 @@ from tillbridge_protocol.changes import Change, Source, encode_change
 from tillbridge_protocol.limits import BATCH_BYTES_MAX, BATCH_CHANGES_MAX
 from tillbridge_protocol.records import STATE_KINDS, AsOf, key_of, kind_of
 
+log = structlog.get_logger()
 #: Opens the rows of a feed's kept copy under its current mapping.
 OpenRows = Callable[[Known, Path], Iterator[Mapped]]
 
@@ -29,6 +33,7 @@ OpenRows = Callable[[Known, Path], Iterator[Mapped]]
 @dataclass
 class _Cursor:
     feed: str
+    copy: Path
     full_id: str
     rows: Iterator[bytes]
     number: int = 0
@@ -41,7 +46,7 @@ class FullStates:
     def __init__(
         self, store: AgentStore, copies: Path, open_rows: OpenRows, lost: Callable[[str], None],
     ) -> None:
-        """`lost` hears of feeds whose kept copy is not there: their export must be looked at again."""
+        """`lost` hears of feeds whose kept copy cannot be read: their export must be looked at again."""
         self._store, self._copies, self._open_rows, self._lost = store, copies, open_rows, lost
         self._cursor: _Cursor | None = None
 
@@ -57,25 +62,40 @@ class FullStates:
 
     async def next_part(self) -> Part | None:
         """The next part of the full state that is due, or None when none is."""
-        if self._cursor is None:
-            self._cursor = await self._open_next()
-            if self._cursor is None:
+        failed: set[str] = set()
+        while True:
+            cursor = self._cursor = self._cursor or await self._open_next(failed)
+            if cursor is None:
                 return None
-        cursor = self._cursor
-        changes, last = await asyncio.to_thread(_cut, cursor)
-        part = Part(cursor.feed, cursor.full_id, cursor.number, changes, last)
-        cursor.number += 1
-        return part
+            try:
+                changes, last = await asyncio.to_thread(_cut, cursor)
+            except (OSError, AgentError, ValueError) as error:
+                failed.add(cursor.feed)
+                self._damaged(cursor, error)
+                continue
+            part = Part(cursor.feed, cursor.full_id, cursor.number, changes, last)
+            cursor.number += 1
+            return part
 
-    async def _open_next(self) -> _Cursor | None:
+    def _damaged(self, cursor: _Cursor, error: Exception) -> None:
+        """A copy that was believed once cannot be read any more: it counts as lost, and the others go on."""
+        log.error("copy damaged", feed=cursor.feed, copy=cursor.copy.name, error=f"{type(error).__name__}: {error}")
+        self.restart()
+        if not isinstance(error, OSError):  # its content is not what it was; a disk may only be busy
+            cursor.copy.unlink(missing_ok=True)
+        self._lost(cursor.feed)
+
+    async def _open_next(self, failed: Collection[str]) -> _Cursor | None:
         for feed in await self._store.run(captures.fulls_due):
+            if feed in failed:
+                continue
             known, kept, conflicts, as_of = await self._store.run(_begin, feed)
             path = self._copies / known.sha256
             if not path.exists():
                 self._lost(feed)
                 continue
             changes = _encoded(known, self._open_rows(known, path), kept, conflicts, as_of)
-            return _Cursor(feed, secrets.token_hex(8), changes)
+            return _Cursor(feed, path, secrets.token_hex(8), changes)
         return None
 
 

@@ -57,7 +57,7 @@ def status_document(
     """The document of `status --json` (SHAPES), with `counters` added."""
     free = shutil.disk_usage(state).free
     database = state / "agent.db"
-    copies = sum(path.stat().st_size for path in (state / "copies").iterdir() if path.is_file())
+    copies = sum(map(_size, (state / "copies").iterdir()))
     return {
         "v": 1, "agent": identity.agent, "location": identity.location, "version": version,
         "server": {
@@ -187,6 +187,14 @@ def quarantine_document(entry: Mapping[str, Any]) -> dict[str, Any]:
 def now_text() -> str:
     """This instant as the store keeps it."""
     return dt.datetime.now(dt.UTC).isoformat()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 when it is deleted just now."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _at(text: str) -> dt.datetime:

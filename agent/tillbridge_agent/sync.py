@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import secrets
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,15 +21,16 @@ from tillbridge_agent.store.database import AgentStore
 from tillbridge_agent.store.outbox import Sender
 from tillbridge_agent.transport import Answer, Transport
 from tillbridge_protocol.changes import FrozenBatch
-from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
 from tillbridge_protocol.mailbox import Body, Mail, Poll, decode_body
 from tillbridge_protocol.positions import Ack, ErrorAnswer, Position
 
 log = structlog.get_logger()
 POLL_RETRY_S = 5.0
-#: Every full state that is due waits for its copy to come back.
-NOTHING_TO_FREEZE_S = 1.0
+#: Every full state that is due waits for its copy to come back; each look reads the export again.
+NOTHING_TO_FREEZE_S = 10.0
+#: Our own database cannot be written, most often because the disk is full.
+LOCAL_TROUBLE_S = 10.0
 
 
 def new_epoch_id() -> str:
@@ -78,7 +80,11 @@ class BatchLane:
         """For ever: send what waits, beat when nothing does, back off when nobody answers."""
         while True:
             self._woken.clear()
-            if (wait := await self.step()) is not None:
+            try:
+                wait = await self.step()
+            except sqlite3.Error as error:
+                wait = self._trouble(error)
+            if wait is not None:
                 await self._wait(wait)
 
     async def step(self) -> Wait | None:
@@ -90,7 +96,9 @@ class BatchLane:
         if isinstance(command, Beat):
             await self._beat()
         elif isinstance(command, SendNext) and not await self._send_next():
-            return Wait(NOTHING_TO_FREEZE_S, wakes=True)
+            if self.monotonic() < self.uplink.beat_at:
+                return Wait(NOTHING_TO_FREEZE_S, wakes=True)
+            await self._beat()
         return None
 
     async def _wait(self, command: Wait) -> None:
@@ -120,7 +128,10 @@ class BatchLane:
         return True
 
     async def _freeze(self) -> FrozenBatch | None:
-        """The next batch: queued state, else a part of a full state, else events."""
+        """The next batch: queued state, else a part of a full state, else events.
+
+        Events go also while full states are due that cannot be cut now, because their copy is lost.
+        """
         now = self.clock().isoformat()
         batch = await self.store.run(outbox.freeze_changes, self.sender, now)
         while batch is None and (part := await self.fulls.next_part()) is not None:
@@ -129,6 +140,8 @@ class BatchLane:
                 self.fulls.restart()
             elif part.last:
                 self.fulls.finished(part.feed)
+        if batch is None:
+            batch = await self.store.run(outbox.freeze_changes, self.sender, now, events_wait=False)
         crash.reach("freeze.committed")
         return batch
 
@@ -160,6 +173,13 @@ class BatchLane:
             crash.reach("resync.committed")
         elif isinstance(answer, HeartbeatAnswer):
             await self.store.run(outbox.forget_durable, position.epoch, answer.durable_seq)
+
+    def _trouble(self, error: sqlite3.Error) -> Wait:
+        """Nothing was kept of the step that failed; a part already cut is cut again."""
+        self.fulls.restart()
+        self.error = f"This PC's own database cannot be written: {error}. It is tried again; make room on the disk."
+        log.warning("database trouble", error=str(error))
+        return Wait(LOCAL_TROUBLE_S, wakes=False)
 
     def _failed(self, error: TryLater) -> None:
         self.uplink.failed(self.monotonic(), self.rng)
@@ -196,7 +216,7 @@ class MailLane:
                     if body is not None and await self.deal(body):
                         self.done.append(message.id)
                         crash.reach("mail.dealt")
-                except ProtocolError as error:
-                    log.warning("mail not dealt with", message=message.id, reason=error.message)
+                except Exception:  # it stays in the mailbox; one message must not end the agent at every start
+                    log.exception("mail not dealt with", message=message.id)
             if mail.messages and not self.done:
                 await asyncio.sleep(POLL_RETRY_S)

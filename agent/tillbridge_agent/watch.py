@@ -120,7 +120,11 @@ class FeedWatch:
             return
         except Exception as error:
             log.exception("file set aside", feed=self.feed.name, file=seen.name)
-            await loop.run_in_executor(self.executor, self.capture.set_aside, self.feed, seen, error)
+            try:
+                await loop.run_in_executor(self.executor, self.capture.set_aside, self.feed, seen, error)
+            except (OSError, sqlite3.Error, ChangedWhileReading):
+                self._settling.wait(seen.name, time.monotonic())
+                return
             verdict, changes = "quarantine", 0
         if verdict == "pending":
             self._settling.wait(seen.name, time.monotonic())

@@ -81,6 +81,10 @@ class Uplink:
     tries: int = 0
     quiet_until: float = 0.0
     beat_at: float = 0.0
+    #: Whether a refusal for clock or nonce was answered by sending once more at once.
+    sent_again: bool = False
+    #: Resyncs in a row, with nothing that fitted in between.
+    resyncs: int = 0
 
     def next(self, now: float, *, waiting: bool) -> Command:
         """What to do now; `waiting` says that a batch is in flight or changes could be frozen."""
@@ -100,8 +104,10 @@ class Uplink:
         if isinstance(answer, ErrorAnswer):
             return self._refused(now, answer, rng)
         self.state, self.error, self.tries, self.quiet_until = State.ONLINE, None, 0, 0.0
+        self.sent_again = False
         if isinstance(answer, Resync):
-            return NewEpoch(answer.reason) if answer.answers == position else Ignore()
+            return self._resynced(now, answer, position, rng)
+        self.resyncs = 0
         if isinstance(answer, HeartbeatAnswer):
             self.beat_at = now + self.heartbeat_s
             return Ignore()
@@ -116,13 +122,21 @@ class Uplink:
         self.state = State.OFFLINE
         self._back_off(now, rng, None)
 
+    def _resynced(self, now: float, answer: Resync, position: Position, rng: Random) -> NewEpoch | Ignore:
+        if answer.answers != position:
+            return Ignore()
+        if self.resyncs:  # a new epoch did not help: whatever the reason, no storm of them
+            self.quiet_until = now + backoff_s(self.resyncs, rng)
+        self.resyncs += 1
+        return NewEpoch(answer.reason)
+
     def _refused(self, now: float, answer: ErrorAnswer, rng: Random) -> Ignore:
         self.error = answer
         if answer.code in _REFUSED:
             self.state = State.FROZEN if answer.code == "frozen" else State.REFUSED
             self.quiet_until = now + REFUSED_S
-        elif answer.code in ("clock", "replayed") and self.tries == 0:
-            self.tries = 1  # once at once: the transport has just corrected the clock or draws a new nonce
+        elif answer.code in ("clock", "replayed") and not self.sent_again:
+            self.sent_again = True  # the transport has just corrected the clock or draws a new nonce
         else:
             self._back_off(now, rng, answer.retry_after_s)
         return Ignore()

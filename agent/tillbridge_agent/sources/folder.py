@@ -6,6 +6,7 @@ once from start to end, and everything else works on the copy.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import fnmatch
 import hashlib
@@ -105,8 +106,9 @@ def drop_copies(copies: Path, referenced: set[str]) -> int:
     dropped = 0
     for path in copies.iterdir():
         if path.name not in referenced:
-            path.unlink(missing_ok=True)
-            dropped += 1
+            with contextlib.suppress(OSError):  # on Windows one that is open, by a virus scanner say: next time
+                path.unlink(missing_ok=True)
+                dropped += 1
     crash.reach("copies.deleted")
     return dropped
 
@@ -115,7 +117,8 @@ def open_shared(path: Path) -> BinaryIO:
     """Open for reading so that others may read, write, rename and delete the file meanwhile."""
     if sys.platform == "win32":
         return _open_shared_windows(path)
-    return path.open("rb", buffering=0)
+    # The listing left links out; one put in its place since must not lead out of the folder either.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def fsync_folder(folder: Path) -> None:

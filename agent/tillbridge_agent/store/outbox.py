@@ -21,7 +21,6 @@ from tillbridge_protocol.changes import (
     FeedInfo,
     FrozenBatch,
     FullPart,
-    decode_change,
     encode_change,
     freeze,
     open_batch,
@@ -124,14 +123,17 @@ def in_flight(conn: sqlite3.Connection) -> FrozenBatch | None:
     return None if row is None else FrozenBatch(row["epoch"], row["seq"], row["head"], row["body"])
 
 
-def freeze_changes(conn: sqlite3.Connection, sender: Sender, now: str) -> FrozenBatch | None:
+def freeze_changes(
+    conn: sqlite3.Connection, sender: Sender, now: str, *, events_wait: bool = True,
+) -> FrozenBatch | None:
     """Freeze queued changes, current state before events; None when nothing may go yet.
 
-    Changes of a feed whose full state is still to be sent wait for it; events wait for all full states.
+    Changes of a feed whose full state is still to be sent wait for it; events wait for all full states, unless
+    `events_wait` is False because none of those can be cut.
     """
     assert in_flight(conn) is None, "one batch is in flight at a time"
     taken = _fill(conn.execute(SQL["change_next_states"], (BATCH_CHANGES_MAX,)))
-    if len(taken) < BATCH_CHANGES_MAX and conn.execute(SQL["feed_full_due"]).fetchone() is None:
+    if len(taken) < BATCH_CHANGES_MAX and not (events_wait and conn.execute(SQL["feed_full_due"]).fetchone()):
         taken += _fill(conn.execute(SQL["change_next_events"], (BATCH_CHANGES_MAX - len(taken),)), taken)
     if not taken:
         return None
@@ -180,17 +182,15 @@ def forget_durable(conn: sqlite3.Connection, epoch: str, durable_seq: int) -> No
 
 def start_epoch(conn: sqlite3.Connection, new_epoch: str) -> None:
     """Begin a new epoch: every feed sends its full state, events that may be lost are queued again."""
-    events: list[Change] = []
-    for row in conn.execute(SQL["batch_all"]).fetchall():
-        if row["events"]:
-            events += [decode_change(raw) for raw in open_batch(row["body"]).changes if _is_event(raw)]
-    queued = [(row["feed"], row["body"]) for row in conn.execute(SQL["change_next_events"], (-1,)).fetchall()]
+    events = [tuple(row) for row in conn.execute(SQL["event_all"])]
+    sent = [
+        raw for row in conn.execute(SQL["batch_all"]).fetchall() if row["events"]
+        for raw in open_batch(row["body"]).changes
+    ]
     conn.execute("DELETE FROM change")
-    for change in events:
-        put_changes(conn, [change], _captured(change))
-    for _, body in queued:
-        change = decode_change(body)
-        put_changes(conn, [change], _captured(change))
+    # The bytes go on as they are: whether a change can be believed is the server's to say.
+    conn.executemany(SQL["event_put"], [_event(raw, kept) for raw in sent if (kept := _peek(raw)).kind in EVENT_KINDS])
+    conn.executemany(SQL["event_put"], events)
     conn.execute(SQL["batch_clear"])
     conn.execute(SQL["feed_full_all"])
     _set_position(conn, Position(new_epoch, 0, NO_HEAD))
@@ -232,17 +232,28 @@ def counters(conn: sqlite3.Connection) -> dict[str, int]:
     return {row["name"]: row["n"] for row in conn.execute(SQL["counters"])}
 
 
-class _Kind(msgspec.Struct):
+class _Evidence(msgspec.Struct, frozen=True):
+    captured_at: dt.datetime | None = None
+
+
+class _Peek(msgspec.Struct):
+    feed: str
     kind: str
+    key: str
+    source: _Evidence = _Evidence()
 
 
-def _is_event(raw: bytes | msgspec.Raw) -> bool:
-    return msgspec.json.decode(raw, type=_Kind).kind in EVENT_KINDS
+_PEEK = msgspec.json.Decoder(_Peek)
 
 
-def _captured(change: Change) -> str:
+def _peek(raw: msgspec.Raw) -> _Peek:
+    return _PEEK.decode(raw)
+
+
+def _event(raw: msgspec.Raw, change: _Peek) -> tuple[str, str, str, bytes, str]:
+    """An event of a batch as it stood in the queue."""
     at = change.source.captured_at
-    return at.astimezone(dt.UTC).isoformat() if at else ""
+    return change.feed, change.kind, change.key, bytes(raw), at.astimezone(dt.UTC).isoformat() if at else ""
 
 
 def _fill(rows: sqlite3.Cursor, taken: Sequence[sqlite3.Row] = ()) -> list[sqlite3.Row]:
@@ -259,7 +270,7 @@ def _fill(rows: sqlite3.Cursor, taken: Sequence[sqlite3.Row] = ()) -> list[sqlit
 
 def _feed_info(conn: sqlite3.Connection, sender: Sender, name: str, full: FullPart | None) -> FeedInfo:
     """The feed's description; with its as-of when this batch leaves nothing of the last file behind."""
-    info = sender.feeds.get(name) or FeedInfo(numbering="main")
+    info = sender.feeds.get(name) or _remembered(conn, name)
     row = conn.execute(SQL["feed_get"], (name,)).fetchone()
     complete = row is not None and (full is None or full.last) and not row["full"]
     if not complete or row["as_of_from"] is None or conn.execute(SQL["change_left"], (name,)).fetchone():
@@ -268,6 +279,18 @@ def _feed_info(conn: sqlite3.Connection, sender: Sender, name: str, full: FullPa
         dt.datetime.fromisoformat(row["as_of_from"]), dt.datetime.fromisoformat(row["as_of_to"]), row["as_of_kind"]
     )
     return msgspec.structs.replace(info, as_of=as_of)
+
+
+def remember_feeds(conn: sqlite3.Connection, sender: Sender) -> None:
+    """Keep what is known of each configured feed, for what is still to be sent of it when it is configured no more."""
+    for name, info in sender.feeds.items():
+        put_meta(conn, f"feed {name}", msgspec.json.encode(info).decode())
+
+
+def _remembered(conn: sqlite3.Connection, name: str) -> FeedInfo:
+    """A feed that was taken out of the configuration: its codes are still those of its numbering."""
+    kept = meta(conn, f"feed {name}")
+    return FeedInfo(numbering="main") if kept is None else msgspec.json.decode(kept, type=FeedInfo)
 
 
 def _put_batch(

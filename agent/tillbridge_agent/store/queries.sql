@@ -80,6 +80,8 @@ SELECT id, feed, event, body FROM change
 WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full > 0) ORDER BY id LIMIT ?
 -- change_next_events --
 SELECT id, feed, event, body FROM change WHERE event = 1 ORDER BY id LIMIT ?
+-- event_all --
+SELECT feed, kind, key, body, captured_at FROM change WHERE event = 1 ORDER BY id
 -- change_delete --
 DELETE FROM change WHERE id = ?
 -- change_left --
@@ -128,6 +130,10 @@ UPDATE hold SET state = ?, decided_at = ?, decided_by = ?, why = ? WHERE id = ? 
 -- hold_supersede --
 UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open' AND (mtime_ns <= ? OR file = ?)
 
+-- hold_bound --
+UPDATE hold SET state = 'gone', decided_at = ? WHERE feed = ? AND state = 'open' AND id NOT IN (
+  SELECT id FROM hold WHERE feed = ? AND state = 'open' ORDER BY since DESC, id LIMIT ?)
+
 -- quarantine_put --
 INSERT INTO quarantine (id, feed, file, sha256, since, code, message, hint, line, column, text, whole_file, n, state)
 VALUES (:id, :feed, :file, :sha256, :since, :code, :message, :hint, :line, :column, :text, :whole_file, 1, 'open')
@@ -135,6 +141,9 @@ ON CONFLICT (id) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256, m
   line = excluded.line, state = 'open',
   n = CASE WHEN quarantine.state = 'open' AND whole_file = 0 THEN n + 1 ELSE 1 END,
   since = CASE WHEN quarantine.state = 'open' THEN quarantine.since ELSE excluded.since END
+-- quarantine_bound --
+UPDATE quarantine SET state = 'gone' WHERE feed = ? AND whole_file = 1 AND state = 'open' AND id NOT IN (
+  SELECT id FROM quarantine WHERE feed = ? AND whole_file = 1 AND state = 'open' ORDER BY since DESC, id LIMIT ?)
 -- quarantine_get --
 SELECT * FROM quarantine WHERE id = ?
 -- quarantine_of_content --

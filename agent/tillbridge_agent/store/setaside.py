@@ -13,6 +13,10 @@ QUARANTINE_LISTED_MAX = 500
 SAMPLE_MAX = 20
 #: Rows of one file kept in quarantine; beyond it the count still tells (`rows_rejected`).
 ROWS_KEPT_MAX = 200
+#: Files of one feed that wait for a person, with their copies; of more the oldest are closed as gone, because what
+#: counts is the newest. A till that exports every five minutes must not fill its disk over a weekend.
+HOLDS_OPEN_MAX = 10
+FILES_OPEN_MAX = 20
 
 
 def hold_file(
@@ -27,6 +31,7 @@ def hold_file(
         "code": code, "message": message, "hint": hint, "affected": affected,
         "sample": json.dumps(list(sample)[:SAMPLE_MAX]),
     })
+    conn.execute(SQL["hold_bound"], (since, feed, feed, HOLDS_OPEN_MAX))
     return hold_id
 
 
@@ -40,6 +45,7 @@ def quarantine_file(
         "id": quarantine_id, "feed": feed, "file": file, "sha256": sha256, "since": since, "code": code,
         "message": message, "hint": hint, "line": 0, "column": "", "text": "", "whole_file": 1,
     })
+    conn.execute(SQL["quarantine_bound"], (feed, feed, FILES_OPEN_MAX))
     return quarantine_id
 
 

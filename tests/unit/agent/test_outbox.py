@@ -141,3 +141,17 @@ def test_the_backlog_counts_what_waits_and_what_flies(conn: sqlite3.Connection) 
     transact(conn, outbox.put_changes, [sale("R2")], AT)
     backlog = transact(conn, outbox.backlog)
     assert (backlog.changes, backlog.events, backlog.in_flight, backlog.oldest_at) == (1, 2, True, AT)
+
+
+def test_events_of_a_new_epoch_are_the_same_bytes(conn: sqlite3.Connection) -> None:
+    """Also what the server made a dead letter of: a change that cannot be believed must not end a new epoch."""
+    odd = Change("sales", "sale_line", "k" * 300, "put", sale("R1").record)
+    transact(conn, outbox.put_changes, [odd, stock("001", 1)], AT)
+    sent = frozen(conn)
+    transact(conn, outbox.settle, ack(sent, 0))
+    transact(conn, outbox.put_changes, [sale("R2")], AT)
+    transact(conn, outbox.start_epoch, "e2")
+    transact(conn, outbox.start_epoch, "e3")
+    again = open_batch(frozen(conn).body).changes
+    assert bytes(again[0]) == bytes(open_batch(sent.body).changes[1])
+    assert len(again) == 2

@@ -117,3 +117,28 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks() -> None:
     command = line.next(0.0, waiting=True)
     assert isinstance(command, Wait)
     assert command.seconds >= 30.0
+
+
+def test_a_clock_refusal_after_a_long_outage_is_tried_again_at_once() -> None:
+    """Failures before it say nothing about the clock."""
+    line = Uplink(heartbeat_s=15.0)
+    for _ in range(10):
+        line.failed(0.0, RNG)
+    line.quiet_until = 0.0
+    answered(ErrorAnswer("clock", "m", "h"), FLYING, line)
+    assert line.next(0.0, waiting=True) == SendNext()
+
+
+def test_resyncs_in_a_row_make_no_storm() -> None:
+    """One new epoch at once; if the server asks again and again, the waits grow until something fits."""
+    line = Uplink(heartbeat_s=15.0)
+    waits = []
+    for _ in range(12):
+        assert answered(Resync(AT, "behind"), FLYING, line) == NewEpoch("behind")
+        command = line.next(0.0, waiting=True)
+        waits.append(command.seconds if isinstance(command, Wait) else 0.0)
+    assert waits[0] == 0.0
+    assert max(waits) > 10.0
+    answered(Ack("e1", 5, "bb", 5), FLYING, line)
+    assert answered(Resync(AT, "behind"), FLYING, line) == NewEpoch("behind")
+    assert line.next(0.0, waiting=True) == SendNext()
