@@ -123,12 +123,11 @@ class Uplink:
         self._back_off(now, rng, None)
 
     def _resynced(self, now: float, answer: Resync, position: Position, rng: Random) -> NewEpoch | Ignore:
-        if answer.answers != position:
-            return Ignore()
-        if self.resyncs:  # a new epoch did not help: whatever the reason, no storm of them
-            self.quiet_until = now + backoff_s(self.resyncs, rng)
-        self.resyncs += 1
-        return NewEpoch(answer.reason)
+        if answer.answers == position:
+            if self.resyncs:  # a new epoch did not help: whatever the reason, no storm of them
+                self.quiet_until = now + backoff_s(self.resyncs, rng)
+            self.resyncs += 1
+        return NewEpoch(answer.reason) if answer.answers == position else Ignore()
 
     def _refused(self, now: float, answer: ErrorAnswer, rng: Random) -> Ignore:
         self.error = answer
