@@ -20,8 +20,9 @@ from tillbridge_server.store.tables import agent, backup
 def make_backup(conn: sa.Connection, folder: Path, keep: int, now: dt.datetime) -> dict[str, Any]:
     """Copy, check and record; agents may forget what is in it. Returns file, bytes and hash.
 
-    Raises Refused when the database is not a SQLite file or the copy does not pass its check. The copy is one
-    consistent state; durable is what stands in it, not what this transaction may already hold beyond it.
+    Raises Refused when the database is not a SQLite file, or when the copy cannot be made or does not pass its check;
+    nothing of it is left then. The copy is one consistent state; durable is what stands in it, not what this
+    transaction may already hold beyond it.
     """
     if conn.dialect.name != "sqlite" or not conn.engine.url.database:
         hint = "Use pg_dump or your replica (server/README.md)."
@@ -29,16 +30,22 @@ def make_backup(conn: sa.Connection, folder: Path, keep: int, now: dt.datetime) 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = folder / f"tillbridge-{now.strftime('%Y%m%dT%H%M%SZ')}.db"
     part = target.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    backup_sqlite(conn, part)
-    positions = _check(part)
-    with part.open("rb+") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    part.chmod(0o600)
-    crash.reach("backup.written")
-    part.replace(target)
-    _sync_folder(folder)
+    _drop_parts(folder)
+    try:
+        backup_sqlite(conn, part)
+        positions = _check(part)
+        with part.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        part.chmod(0o600)
+        crash.reach("backup.written")
+        part.replace(target)
+        _sync_folder(folder)
+    except (sqlite3.Error, OSError) as error:
+        hint = "Look at that disk: it may be full."
+        raise Refused("backup", f"The copy into {folder} failed: {error}.", hint) from error
+    finally:
+        _drop_parts(folder)
     crash.reach("backup.renamed")
     size = target.stat().st_size
     conn.execute(backup.insert().values(at=now, file=target.name, bytes=size, sha256=digest))
@@ -60,6 +67,12 @@ def next_backup_at(config: ServerConfig, plan: BackupConfig, now: dt.datetime) -
     if due <= local:
         due += dt.timedelta(days=1)
     return due.astimezone(dt.UTC)
+
+
+def _drop_parts(folder: Path) -> None:
+    """Take away what backups that failed have left."""
+    for part in folder.glob("tillbridge-*.part*"):
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -108,7 +108,10 @@ class NotRunning(Exception):
 
 
 def ask(config: ServerConfig, verb: str, arguments: Mapping[str, Any]) -> Any:
-    """Ask the running server. Raises NotRunning, or TillbridgeError with what the server said."""
+    """Ask the running server. Raises NotRunning, or TillbridgeError with what the server said.
+
+    A server that took the question and does not answer is running: nobody else may then open its database.
+    """
     import aiohttp
 
     try:
@@ -127,9 +130,16 @@ def ask(config: ServerConfig, verb: str, arguments: Mapping[str, Any]) -> Any:
 
     try:
         status, body = asyncio.run(asked())
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except aiohttp.ClientConnectorError as error:
         raise NotRunning from error
-    document = json.loads(body)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise TillbridgeError(
+            f"The server did not say what became of `{verb}`.", "Look into its log, and see whether it was done."
+        ) from error
+    try:
+        document = json.loads(body)
+    except ValueError as error:  # somebody else listens there since our server is gone
+        raise NotRunning from error
     if status != 200:
         raise TillbridgeError(document["message"], document["hint"])
     return document

@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tillbridge_protocol.limits import KEY_CHARS_MAX
 from tillbridge_protocol.mailbox import DecideHold
 from tillbridge_server.agents import mailbox
-from tillbridge_server.agents.fleet import agent_hold_id
+from tillbridge_server.agents.fleet import agent_hold_id, decision_id
 from tillbridge_server.core.availability import Term
 from tillbridge_server.core.facts import Source
 from tillbridge_server.core.offers import ShownSale, encode, shown_from_stored
@@ -150,8 +151,9 @@ def decide_hold(
         raise NotPossible(f"{verdict!r} is no decision.", "Use approve or reject.")
     decided: HoldRow = hold_store.close_hold(conn, hold_id, verdict, by=by, why=why, now=now)
     if decided.agent_id is not None:
-        body = DecideHold(hold=agent_hold_id(hold_id), decision=verdict, reason=why, by=by)
-        mailbox.put(conn, decided.agent_id, f"decide:{hold_id}", body, now)
+        # The whole reason stands in the audit log; a longer text than the wire allows would never be read there.
+        body = DecideHold(agent_hold_id(hold_id), verdict, reason=why.strip()[:KEY_CHARS_MAX], by=by[:KEY_CHARS_MAX])
+        mailbox.put(conn, decided.agent_id, decision_id(hold_id) + instant_text(now), body, now)
     return decided.state
 
 

@@ -101,6 +101,22 @@ def test_keeps_the_newest(store: Store, tmp_path: Path) -> None:
     assert recorded == 4
 
 
+def test_a_copy_that_fails_leaves_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of the backups is full: said in words, nothing is durable, and its space is given back."""
+    store.submit(_apply, _batch(None)).result()
+    folder = tmp_path / "backups"
+
+    def full(conn: sa.Connection, target: Path) -> None:
+        target.write_bytes(b"half a database")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("tillbridge_server.backups.backup_sqlite", full)
+    with pytest.raises(Refused, match="full"):
+        store.submit(make_backup, folder, 3, NOW).result(timeout=60)
+    assert list(folder.iterdir()) == []
+    assert store.submit(_durable).result() == 0
+
+
 def test_nothing_to_copy() -> None:
     """A database in memory has no file: refused, and the store lives on."""
     engine = make_engine("sqlite://")

@@ -187,7 +187,8 @@ class AgentApi:
         """After CODE_TRIES_MAX wrong codes an address waits until the oldest is CODE_LIFE_S old."""
         since = now - dt.timedelta(seconds=CODE_LIFE_S)
         tries = [at for at in self._wrong_codes.get(address, []) if at > since]
-        self._wrong_codes[address] = tries
+        # Addresses that have none left are forgotten, so that strangers cannot fill the memory with their visits.
+        self._wrong_codes = {one: when for one, when in self._wrong_codes.items() if when[-1] > since}
         if len(tries) >= CODE_TRIES_MAX:
             raise ProtocolError("busy", "Too many wrong codes came from this address. Wait an hour or ask head office.")
 

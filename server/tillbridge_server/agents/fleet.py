@@ -13,7 +13,10 @@ from tillbridge_protocol.heartbeat import Heartbeat, HeldFile
 from tillbridge_protocol.positions import Boot
 from tillbridge_server.core.inbox_rules import Boots, BootVerdict, Known, judge_boot
 from tillbridge_server.store.tables import agent as agent_table
-from tillbridge_server.store.tables import audit, hold
+from tillbridge_server.store.tables import audit, hold, mailbox
+
+#: A hold that an agent still lists so long after it dealt with the decision is open again: a person must know.
+EFFECT_WITHIN = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,17 @@ def note_heartbeat(conn: sa.Connection, agent: Agent, heartbeat: Heartbeat, now:
     for hold_id, held in listed.items():
         if hold_id not in known:
             conn.execute(hold.insert().values(_hold_row(agent, hold_id, held)))
+        elif known[hold_id] == "gone" or (known[hold_id] != "open" and _had_no_effect(conn, agent.id, hold_id, now)):
+            row = _hold_row(agent, hold_id, held) | {"decided_at": None, "decided_by": None, "decided_why": None}
+            conn.execute(hold.update().where(hold.c.id == hold_id).values(row))
     closed = [hold_id for hold_id, state in known.items() if state == "open" and hold_id not in listed]
     if closed:
         conn.execute(hold.update().where(hold.c.id.in_(closed)).values(state="gone", decided_at=now))
+
+
+def decision_id(hold_id: str) -> str:
+    """How the ids of the messages begin that tell an agent what was decided about this hold."""
+    return f"decide:{hold_id}:"
 
 
 def agent_hold_id(hold_id: str) -> str:
@@ -110,6 +121,15 @@ def agent_hold_id(hold_id: str) -> str:
 
 def _hold_id(agent_id: str, held_id: str) -> str:
     return f"{hashlib.sha256(agent_id.encode()).hexdigest()[:8]}:{held_id}"
+
+
+def _had_no_effect(conn: sa.Connection, agent_id: str, hold_id: str, now: dt.datetime) -> bool:
+    """Whether the agent still lists a hold although it dealt with the decision a while ago."""
+    mail = sa.select(mailbox.c.done_at).where(
+        mailbox.c.agent_id == agent_id, mailbox.c.id.startswith(decision_id(hold_id), autoescape=True)
+    )
+    since = now - EFFECT_WITHIN
+    return all(row.done_at is not None and row.done_at < since for row in conn.execute(mail))
 
 
 def _hold_row(agent: Agent, hold_id: str, held: HeldFile) -> dict[str, object]:

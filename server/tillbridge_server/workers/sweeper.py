@@ -30,5 +30,5 @@ class Sweeper:
     async def step(self) -> retention.Swept:
         """One sweep."""
         swept = await self._store.run(retention.sweep, self._clock())
-        log.info("swept", mail=swept.mail, tallies=swept.tallies)
+        log.info("swept", mail=swept.mail, tallies=swept.tallies, batches=swept.batches)
         return swept

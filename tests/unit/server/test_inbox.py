@@ -9,10 +9,14 @@ import sqlalchemy as sa
 
 from tillbridge_protocol.changes import Change, FeedInfo, FrozenBatch, FullPart, Source, encode_change, freeze
 from tillbridge_protocol.errors import ProtocolError
+from tillbridge_protocol.heartbeat import Heartbeat, HeldFile
+from tillbridge_protocol.mailbox import DecideHold, Message, decode_body
 from tillbridge_protocol.positions import Ack, Boot, Position, Resync
 from tillbridge_protocol.records import AsOf, SaleLine, StockLevel
-from tillbridge_server.agents import fleet, inbox
+from tillbridge_server import reports
+from tillbridge_server.agents import fleet, inbox, mailbox
 from tillbridge_server.agents.inbox import Lane
+from tillbridge_server.store import retention
 from tillbridge_server.store.tables import (
     agent,
     dead_letter,
@@ -282,3 +286,82 @@ def test_a_revoked_key_is_refused(till: Till) -> None:
     with pytest.raises(ProtocolError) as caught:
         till.send(stock("001", 5))
     assert caught.value.code == "key_revoked"
+
+
+# -- what an agent holds -----------------------------------------------------------------------------------------------
+
+
+def beat(till: Till, *held: str) -> None:
+    """A heartbeat that lists these holds."""
+    files = [HeldFile(id=one, feed="stock", file="STOCK.CSV", since=NOW, code="rows_lost", message="m", hint="h")
+             for one in held]
+    till.requests += 1
+    lane = Lane(till.position, Boot(till.boot, till.requests), till.at)
+    told = Heartbeat("1", till.at, 0, 0, None, [], files, [], 0, {})
+    with till.engine.begin() as conn:
+        inbox.receive_heartbeat(conn, "a1", told, lane, now=till.at)
+
+
+def holds_of(till: Till) -> dict[str, str]:
+    """State by the agent's own id."""
+    with till.engine.begin() as conn:
+        return {fleet.agent_hold_id(row.id): row.state for row in conn.execute(sa.select(hold.c.id, hold.c.state))}
+
+
+def approve(till: Till, why: str = "Looked at it.") -> list[Message]:
+    """A person approves the only hold; the mail that waits for the agent."""
+    with till.engine.begin() as conn:
+        only = conn.execute(sa.select(hold.c.id)).scalar_one()
+        reports.decide_hold(conn, only, "approve", by="Maeve", why=why, now=till.at)
+        return mailbox.collect(conn, "a1", [], till.at)
+
+
+def test_a_hold_comes_back_when_the_agent_does(till: Till) -> None:
+    """An agent restored from a backup holds the file again: somebody must be asked again."""
+    beat(till, "h1")
+    beat(till)
+    assert holds_of(till) == {"h1": "gone"}
+    beat(till, "h1")
+    assert holds_of(till) == {"h1": "open"}
+
+
+def test_a_decision_without_effect_is_asked_for_again(till: Till) -> None:
+    """The agent could not carry it out; while it may still be on its way nothing changes."""
+    beat(till, "h1")
+    [message] = approve(till)
+    till.at += dt.timedelta(hours=1)
+    beat(till, "h1")
+    assert holds_of(till) == {"h1": "approved"}, "the agent has not read its mail yet"
+    with till.engine.begin() as conn:
+        mailbox.collect(conn, "a1", [message.id], till.at)
+    beat(till, "h1")
+    assert holds_of(till) == {"h1": "approved"}, "this heartbeat may have been written before the decision"
+    till.at += 2 * fleet.EFFECT_WITHIN
+    beat(till, "h1")
+    assert holds_of(till) == {"h1": "open"}
+    [again] = approve(till)
+    assert again.id != message.id
+
+
+def test_a_long_reason_reaches_the_agent(till: Till) -> None:
+    """The wire allows 200 characters; a longer one must not make the decision unreadable there."""
+    beat(till, "h1")
+    [message] = approve(till, "Because. " * 200)
+    body = decode_body(message.body)
+    assert isinstance(body, DecideHold)
+    assert body.decision == "approve"
+
+
+def test_old_batches_are_forgotten_but_the_last(till: Till) -> None:
+    """The last one may still be asked for again, however long its agent was away."""
+    batches = [till.batch(stock("001", 1))]
+    till.deliver(batches[0])
+    batches.append(till.batch(stock("001", 2)))
+    till.deliver(batches[1])
+    till.at += dt.timedelta(days=retention.BATCHES_KEPT_DAYS + 1)
+    with till.engine.begin() as conn:
+        assert retention.sweep(conn, till.at).batches == 1
+    again = till.deliver(batches[1])
+    assert isinstance(again, Ack)
+    assert again.repeated
+    assert isinstance(till.deliver(batches[0]), Resync)

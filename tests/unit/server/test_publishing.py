@@ -365,6 +365,6 @@ async def test_the_sweeper_forgets_only_what_is_past_its_time() -> None:
             ))
 
     await desk.store.run(fill)
-    assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=1, tallies=1)
-    assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=0, tallies=0)
+    assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=1, tallies=1, batches=0)
+    assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=0, tallies=0, batches=0)
     desk.store.close()
