@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import secrets
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,8 +82,8 @@ class Agent:
         """Open the database, then the local door, then start the loops."""
         config, copies = self.config, self.config.state / "copies"
         config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.store = store = _open_store(config.state / "agent.db")
         prepare_copies(copies)
-        self.store = store = AgentStore(config.state / "agent.db")
         await store.run(outbox.adopt, self.identity.agent, new_epoch_id())
         await store.run(captures.forget_half_sent)
         await store.run(outbox.remember_feeds, self._sender())
@@ -179,6 +180,18 @@ class Agent:
     def _open_rows(self, known: Known, path: Path) -> Iterator[Mapped]:
         """The rows of a kept copy under the configuration it was accepted with."""
         return open_rows(msgspec.json.decode(known.config, type=FeedConfig), path, known.encoding)
+
+
+def _open_store(database: Path) -> AgentStore:
+    """The agent's database, which nobody else may have open. Raises ConfigError."""
+    try:
+        return AgentStore(database)
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(
+            str(database), "", f"It cannot be opened: {error}.",
+            "Stop the other agent that uses this folder. If there is none, move the file to another place: the agent "
+            "then makes a new one and sends everything again.",
+        ) from error
 
 
 def log_to_stderr() -> None:

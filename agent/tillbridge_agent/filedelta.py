@@ -1,7 +1,6 @@
 """How a file differs from the last accepted one: by its differing bytes where possible, else by all of its rows."""
 
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from tillbridge_agent.core.rows import Mapped, Problem, Row
 from tillbridge_agent.readers import open_reader
 from tillbridge_agent.readers.delimited.config import line_safe
 from tillbridge_agent.rowstream import Head, RowStream, open_rows, read_head
+from tillbridge_agent.store.spill import DiskSpill
 
 #: Called with (key hash, row hash) of every row that counts, so that a first load can be remembered as it streams.
 OnRow = Callable[[bytes, bytes], None]
@@ -223,7 +223,7 @@ def _differing(
     settling = Settling()
     last: tuple[Row, bytes] | None = None
     separator = feed.reader.separator.encode(encoding)
-    with old.path.open("rb") as before, file.open("rb") as after, _FileSpill(old.path.parent) as spill:
+    with old.path.open("rb") as before, file.open("rb") as after, DiskSpill(old.path.parent) as spill:
         for difference in compare(
             _view(before), _view(after), quote=feed.reader.quote.encode(encoding) or None, separator=separator,
             body_old=old_body, body_new=head.body, one_line_old=old.one_line, spill=spill,
@@ -343,33 +343,3 @@ def _tail(path: Path, size: int) -> bytes:
 
 def _ends_line(path: Path) -> bool:
     return _tail(path, 1).endswith((b"\n", b"\r"))
-
-
-class _FileSpill:
-    """Pieces of a reordered file in a nameless file in the agent's own folder, so that memory does not grow."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: IO[bytes] | None = None
-        self._places: dict[int, list[tuple[int, int]]] = {}
-
-    def __enter__(self) -> "_FileSpill":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def append(self, bucket: int, data: bytes) -> None:
-        """Add a piece to a bucket."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (closed in __exit__)
-        self._places.setdefault(bucket, []).append((self._file.seek(0, 2), len(data)))
-        self._file.write(data)
-
-    def read(self, bucket: int) -> Iterator[bytes]:
-        """The pieces of a bucket as appended."""
-        for offset, size in self._places.get(bucket, []):
-            assert self._file is not None, "a bucket with places was written"
-            self._file.seek(offset)
-            yield self._file.read(size)

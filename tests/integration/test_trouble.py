@@ -14,8 +14,9 @@ import pytest
 from tests.integration.inbox import Inbox, open_inbox
 from tests.integration.till import MINUTE, SALES, STOCK, Till, feed_of
 
+from tillbridge_agent.app import _open_store
 from tillbridge_agent.core.uplink import Uplink
-from tillbridge_agent.errors import Refused
+from tillbridge_agent.errors import ConfigError, Refused
 from tillbridge_agent.sources.folder import Seen, stage
 from tillbridge_agent.store import outbox, setaside
 from tillbridge_agent.sync import BatchLane, MailLane
@@ -269,6 +270,14 @@ async def test_feed_taken_out_of_the_configuration(till: Till, tmp_path: Path) -
         assert open_batch(batch.body).feeds["stock"].numbering == "pos"
     finally:
         again.close()
+
+
+def test_database_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Damaged, or open in another agent: said in words before anything is touched."""
+    database = tmp_path / "agent.db"
+    database.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(ConfigError, match="another place"):
+        _open_store(database)
 
 
 # -- mail ------------------------------------------------------------------------------------------------------------

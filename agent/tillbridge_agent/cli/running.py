@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def run(config_path: Path) -> None:
     """Run the agent until Ctrl-C or SIGTERM."""
     from tillbridge_agent.app import run_until_stopped
 
+    os.umask(0o077)  # what the agent keeps is for its own user, also in a folder that others may read
     asyncio.run(run_until_stopped(load_agent_config(config_path)))
 
 

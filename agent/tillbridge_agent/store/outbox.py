@@ -8,7 +8,7 @@ and puts the events that may be lost back into the queue; their natural ids make
 
 import datetime as dt
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -314,7 +314,3 @@ def _put_batch(
 def _set_position(conn: sqlite3.Connection, at: Position) -> None:
     for name, value in (("epoch", at.epoch), ("seq", str(at.seq)), ("head", at.head)):
         put_meta(conn, name, value)
-
-
-#: What a store function looks like to those who run it in a transaction.
-Call = Callable[..., object]

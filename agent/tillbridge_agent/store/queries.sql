@@ -73,8 +73,6 @@ ON CONFLICT (feed, kind, key) WHERE event = 0 DO UPDATE SET body = excluded.body
 INSERT INTO change (feed, kind, key, event, body, captured_at) VALUES (?, ?, ?, 1, ?, ?)
 -- change_drop_state --
 DELETE FROM change WHERE event = 0 AND feed = ?
--- change_drop_all_states --
-DELETE FROM change WHERE event = 0
 -- change_next_states --
 SELECT id, feed, event, body FROM change
 WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full > 0) ORDER BY id LIMIT ?

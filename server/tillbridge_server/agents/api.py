@@ -177,7 +177,10 @@ class AgentApi:
 
     def names(self) -> set[str]:
         """Every host[:port] this server answers to."""
-        names = {urlsplit(self.config.public_url).netloc.lower(), self.config.listen.lower()}
+        public = urlsplit(self.config.public_url.lower())
+        names = {public.netloc, self.config.listen.lower()}
+        # HTTP clients leave the scheme's own port out of the Host header.
+        names.add(public.netloc.removesuffix(":443" if public.scheme == "https" else ":80"))
         names |= {name.lower() for name in self.config.public_names}
         if self.config.host in ("127.0.0.1", "::1", "localhost"):
             names |= {f"{name}:{self.config.port}" for name in ("127.0.0.1", "[::1]", "localhost")}

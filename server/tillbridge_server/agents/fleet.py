@@ -83,11 +83,6 @@ def revoke(conn: sa.Connection, agent_id: str, by: str, why: str, now: dt.dateti
     return bool(changed)
 
 
-def note_seen(conn: sa.Connection, agent_id: str, now: dt.datetime) -> None:
-    """The agent called just now."""
-    conn.execute(agent_table.update().where(agent_table.c.id == agent_id).values(last_seen_at=now))
-
-
 def note_heartbeat(conn: sa.Connection, agent: Agent, heartbeat: Heartbeat, now: dt.datetime) -> None:
     """Keep the latest health facts and bring the list of held files in line with them."""
     conn.execute(

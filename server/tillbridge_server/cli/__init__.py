@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 findings, 2 configuration or usage, 3 the server is not running.
 """
 
+import os
 import sys
 
 import click
@@ -24,6 +25,7 @@ for _verb in (*running.VERBS, *asking.VERBS):
 
 def main() -> None:
     """Run one verb; errors become one clear sentence, a hint and the exit code."""
+    os.umask(0o077)  # keys, database, backups and their half-made copies are for the server's own user
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import ipaddress
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -141,8 +140,3 @@ def _names(url: str, listen: str) -> list[str]:
     except ValueError:
         names.append(host)
     return list(dict.fromkeys(name for name in names if name))
-
-
-def set_quiet_umask() -> None:
-    """Files the server makes are for its own user."""
-    os.umask(0o077)
