@@ -18,6 +18,7 @@ from tillbridge_agent.local import ask as ask_agent
 from tillbridge_server.config import load_config
 from tillbridge_server.door import NotRunning as ServerNotRunning
 from tillbridge_server.door import ask as ask_server
+from tillbridge_server.errors import TillbridgeError
 
 CRASHED = 137
 CALL_S = 60.0
@@ -143,11 +144,15 @@ def window(port: int) -> dict[str, Any] | None:
 
 
 def server_verb(server_toml: Path, verb: str, **arguments: Any) -> Any:
-    """Ask the running server as its command line does; None when it is not running."""
+    """Ask the running server as its command line does; None when it is not there, or died over it."""
     try:
         return ask_server(load_config(server_toml), verb, arguments)
     except ServerNotRunning:
         return None
+    except TillbridgeError as error:
+        if "did not say" in error.message:
+            return None
+        raise
 
 
 def agent_status(state: Path) -> Any:

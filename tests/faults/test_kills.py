@@ -110,8 +110,11 @@ def _template(folder: Path, port: int) -> Path:
     began = time.monotonic()
     store = Store(folder, port, Random(0))
     store.set_up()
-    store.start_server()
-    assert store.enroll(store.invite()) == 0
-    store.server.stop()
+    try:
+        store.start_server()
+        assert store.enroll(store.invite()) == 0, store.story.lines[-1]
+        store.server.stop()
+    finally:
+        store.server.kill()
     print(f"faults: a store is set up in {time.monotonic() - began:.1f} s", flush=True)
     return folder

@@ -106,7 +106,6 @@ price = {{ list_price = "VK" }}
     invitation = await asyncio.to_thread(
         ask, config, "invite", {"location": "mallow", "name": "", "phase": "everything", "time_zone": ""}
     )
-    await asyncio.sleep(1.1)  # requests made in the second of the server's start are refused
     local = load_agent_config(toml)
     await enroll(config.public_url, invitation["code"], local.state, version="1", clock=Clock(utc_now))
     async with aiohttp.ClientSession() as session, aiohttp.ClientSession() as watching:
