@@ -7,6 +7,7 @@ are worked on one at a time; each ends in exactly one of: accepted, held, quaran
 import datetime as dt
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ class Capture:
     copies: Path
     clock: Callable[[], dt.datetime]
     _doubted: dict[str, str] = field(default_factory=dict)
+    _judged: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=100))
 
     def take(self, feed: FeedConfig, seen: Seen, looked_at: dt.datetime | None, stood_s: float) -> Captured:
         """Stage and judge one settled file.
@@ -90,9 +92,18 @@ class Capture:
         doubtful = known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path)
         if doubtful and self._doubted.get(feed.name) == staged.sha256:
             return Captured("pending")
-        if self._run(setaside.is_known, feed.name, staged.sha256):
+        if not self._may_be_judged(feed, known, staged.sha256):
             return Captured("held")
         return self._judge(feed, staged, seen.name, seen.mtime_ns, as_of, known, None, doubtful)
+
+    def _may_be_judged(self, feed: FeedConfig, known: Known | None, sha256: str) -> bool:
+        """Content that waits for a person is judged again, once in this process, when the feed may be another now."""
+        state = self._run(setaside.state_of, feed.name, sha256)
+        same_feed = known is not None and known.fingerprint == feed.fingerprint
+        if state is None or (state == "open" and not same_feed and (feed.name, sha256) not in self._judged):
+            self._judged.append((feed.name, sha256))
+            return True
+        return False
 
     def approve(self, feed: FeedConfig, hold: dict[str, object], by: str, why: str) -> Captured:
         """Accept the copy of a held file; a person has overruled the guards.
@@ -245,6 +256,7 @@ def _hold(
     conn: sqlite3.Connection, feed: str, name: str, sha256: str, mtime_ns: int, at: str, told: tuple[str, str, str],
     result: Evaluation,
 ) -> None:
+    again = setaside.state_of(conn, feed, sha256) == "open"
     sample: list[dict[str, str | None]] = [
         {"kind": one.kind, "key": one.key, "before": _told(one.before), "after": _told(one.record)}
         for one in result.delta.changes[: setaside.SAMPLE_MAX]
@@ -253,7 +265,7 @@ def _hold(
         conn, feed=feed, file=name, sha256=sha256, mtime_ns=mtime_ns, since=at, reason=told,
         affected=len(result.delta.changes), sample=sample,
     )
-    outbox.count(conn, "files_held")
+    outbox.count(conn, "files_held", int(not again))
 
 
 def _quarantine(

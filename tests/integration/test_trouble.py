@@ -128,6 +128,27 @@ def test_approved_without_its_copy(till: Till) -> None:
     assert later(till, text(HALF)) == "hold"
 
 
+@pytest.mark.parametrize("content", ["ArtNr;Lager;VK\n001;5;9.90\n", "ArtNr;Bestand;VK\n\xe9;5;9.90\n"])
+async def test_put_right_in_the_feed(till: Till, inbox: Inbox, tmp_path: Path, content: str) -> None:
+    """Set aside for its column or its encoding: once the feed fits, the same file is taken, and nothing is asked."""
+    (till.export / "STOCK.CSV").write_bytes(content.encode("cp1252"))
+    assert till.take().verdict in ("hold", "quarantine")
+    assert till.take().verdict == "held"
+    till.close()
+    right = {**STOCK["mapping"], "stock_level": {"on_hand": "Lager" if "Lager" in content else "Bestand"}}
+    for feed, verdicts in ((STOCK, ("hold", "quarantine")), ({**STOCK, "mapping": right}, ("accept",))):
+        again = Till(tmp_path, [feed_of(feed, reader={**STOCK["reader"], "encodings": ["utf-8", "cp1252"]})
+                                if feed is not STOCK else feed_of(feed)])
+        try:
+            assert again.take().verdict in verdicts
+            waiting = len(again.run(setaside.holds)) + len(again.run(setaside.quarantine))
+            assert waiting == (0 if "accept" in verdicts else 1)
+            await inbox.take_all(again)
+        finally:
+            again.close()
+    assert set(inbox.stock().values()) == {5}
+
+
 # -- which file is news --------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,7 @@ def commit(conn: sqlite3.Connection, file: Accepted, delta: DeltaResult, *, full
         "as_of_from": file.as_of.from_.isoformat(), "as_of_to": file.as_of.to.isoformat(),
         "as_of_kind": file.as_of.kind, "full": int(full),
     })
+    conn.execute(SQL["quarantine_file_gone"], (file.feed, file.sha256))
     _supersede(conn, file.feed, "" if approved else file.file, file.mtime_ns, file.captured_at)
     _count(conn, changes, "files_accepted")
     crash.reach("capture.writing")

@@ -116,9 +116,12 @@ ON CONFLICT (feed, file) DO UPDATE SET position = excluded.position, prefix = ex
 -- hold_put --
 INSERT INTO hold (id, feed, file, sha256, mtime_ns, since, code, message, hint, affected, sample, state)
 VALUES (:id, :feed, :file, :sha256, :mtime_ns, :since, :code, :message, :hint, :affected, :sample, 'open')
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT (id) DO UPDATE SET code = excluded.code, message = excluded.message, hint = excluded.hint,
+  affected = excluded.affected, sample = excluded.sample
 -- hold_get --
 SELECT * FROM hold WHERE id = ?
+-- hold_open_of_content --
+SELECT id FROM hold WHERE feed = ? AND sha256 = ? AND state = 'open'
 -- hold_of_content --
 SELECT state FROM hold WHERE feed = ? AND sha256 = ? AND state IN ('open', 'rejected') LIMIT 1
 -- hold_list --
@@ -145,7 +148,9 @@ UPDATE quarantine SET state = 'gone' WHERE feed = ? AND whole_file = 1 AND state
 -- quarantine_get --
 SELECT * FROM quarantine WHERE id = ?
 -- quarantine_of_content --
-SELECT 1 FROM quarantine WHERE feed = ? AND sha256 = ? AND whole_file = 1 AND state IN ('open', 'dropped') LIMIT 1
+SELECT state FROM quarantine WHERE feed = ? AND sha256 = ? AND whole_file = 1 AND state IN ('open', 'dropped') LIMIT 1
+-- quarantine_file_gone --
+UPDATE quarantine SET state = 'gone' WHERE feed = ? AND sha256 = ? AND whole_file = 1 AND state = 'open'
 -- quarantine_list --
 SELECT * FROM quarantine WHERE state = 'open' ORDER BY since DESC, id LIMIT ?
 -- quarantine_count --

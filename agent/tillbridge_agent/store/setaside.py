@@ -23,8 +23,10 @@ def hold_file(
     conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, mtime_ns: int, since: str,
     reason: tuple[str, str, str], affected: int, sample: Sequence[Mapping[str, str | None]],
 ) -> str:
-    """Hold a believable-looking file; returns the hold's id. The same content is held once."""
-    hold_id = "h" + hashlib.sha256(f"{feed}/{sha256}/{since}".encode()).hexdigest()[:11]
+    """Hold a believable-looking file; returns the hold's id. The same content is held once, for its latest reason."""
+    open_one = conn.execute(SQL["hold_open_of_content"], (feed, sha256)).fetchone()
+    fresh = "h" + hashlib.sha256(f"{feed}/{sha256}/{since}".encode()).hexdigest()[:11]
+    hold_id = str(open_one["id"]) if open_one else fresh
     code, message, hint = reason
     conn.execute(SQL["hold_put"], {
         "id": hold_id, "feed": feed, "file": file, "sha256": sha256, "mtime_ns": mtime_ns, "since": since,
@@ -78,12 +80,12 @@ def _id(*parts: str) -> str:
     return "q" + hashlib.sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()[:11]
 
 
-def is_known(conn: sqlite3.Connection, feed: str, sha256: str) -> bool:
-    """True when this very content is already held, was rejected, or is in quarantine."""
+def state_of(conn: sqlite3.Connection, feed: str, sha256: str) -> str | None:
+    """`open` when this very content waits for a person, `rejected` or `dropped` when one has spoken, else None."""
     for statement in ("hold_of_content", "quarantine_of_content"):
-        if conn.execute(SQL[statement], (feed, sha256)).fetchone():
-            return True
-    return False
+        if row := conn.execute(SQL[statement], (feed, sha256)).fetchone():
+            return str(row["state"])
+    return None
 
 
 def holds(conn: sqlite3.Connection) -> list[dict[str, Any]]:
