@@ -43,7 +43,7 @@ def utc_now() -> dt.datetime:
 
 
 async def serve_until_stopped(config: ServerConfig) -> None:
-    """Run the server until SIGINT or SIGTERM. Raises ConfigError before anything is opened."""
+    """Run the server until SIGINT or SIGTERM. Raises ConfigError when it cannot start."""
     log_to_stderr()
     tls = _tls(config)
     server = Server(config)
@@ -87,7 +87,11 @@ class Server:
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, config.host, config.port, ssl_context=tls).start()
+        try:
+            await web.TCPSite(runner, config.host, config.port, ssl_context=tls).start()
+        except OSError as error:
+            raise ConfigError(config.path, "listen", f"{config.listen} cannot be used: {error.strerror or error}.",
+                              "Stop the other program that listens there, or choose another address.") from error
         self._door = Door(store, config, VERBS, root=keys.root, clock=utc_now, acted=self._acted)
         self._runners.append(await self._door.open())
         self._start_loops(store)

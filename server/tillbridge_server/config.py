@@ -127,5 +127,8 @@ def _check(config: ServerConfig) -> None:
     ids = [shop.id for shop in config.storefronts]
     if len(ids) != len(set(ids)):
         raise ConfigError(file, "storefronts", "two storefronts have one id.", "Give each its own.")
+    if config.backup is not None and not config.database.startswith("sqlite"):
+        raise ConfigError(file, "backup", "copies SQLite databases only.",
+                          "Take [backup] out, and back up with pg_dump or a replica (server/README.md).")
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError(file, "tls_cert", "tls_cert and tls_key belong together.", "Set both or none.")
