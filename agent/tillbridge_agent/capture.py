@@ -88,8 +88,10 @@ class Capture:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
             crash.reach("seen_again.committed")
             return Captured("nothing")
-        # Nothing is known of this till's habits yet: the last number of the file may be cut off.
-        doubtful = known is None and stood_s < FIRST_LOAD_PATIENCE * _settle_s(feed) and not _ends_line(staged.path)
+        # Without an earlier copy nothing is known of this till's habits: the last number of the file may be cut off.
+        habits_known = known is not None and (self.copies / known.sha256).exists()
+        patient = stood_s >= FIRST_LOAD_PATIENCE * _settle_s(feed)
+        doubtful = not habits_known and not patient and not _ends_line(staged.path)
         if doubtful and self._doubted.get(feed.name) == staged.sha256:
             return Captured("pending")
         if not self._may_be_judged(feed, known, staged.sha256):

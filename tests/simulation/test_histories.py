@@ -76,7 +76,7 @@ async def _live(world: World) -> None:
     for step in range(STEPS):
         # A till in the middle of its export may pause, but not for minutes.
         world.at_s += world.rng.choice((0.2, 1.0, 3.0) if world.pos.writing else (0.2, 1.0, 3.0, 30.0))
-        if world.pos.writing and world.rng.random() < 0.5:
+        if world.pos.writing and (step % 3 == 0 or world.rng.random() < 0.5):
             world.pos.go_on_writing()
         try:
             await _step(world)
