@@ -1,7 +1,7 @@
 """Appending events to the ledger: each natural id once; a second content under it is kept beside and reported."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import sqlalchemy as sa
 
@@ -29,11 +29,19 @@ def append(
         if content in versions:
             continue
         versions.append(content)
-        ledger_id = change.key if len(versions) == 1 else f"{change.key}!{len(versions)}"
+        ledger_id = change.key if len(versions) == 1 else _beside(known, change, len(versions))
+        known.setdefault((change.kind, ledger_id), [content])
         conn.execute(ledger.insert().values(_row(where, ledger_id, change, content)))
         if len(versions) > 1:
             message = f"{change.kind} {change.key} is in the ledger with other content; this is kept as {ledger_id}."
             yield index, ProtocolError("conflict", message)
+
+
+def _beside(known: Mapping[tuple[str, str], list[str]], change: Change, number: int) -> str:
+    """The id under which a conflicting content is kept; a till may itself write ids such as "R1!2"."""
+    while (change.kind, f"{change.key}!{number}") in known:
+        number += 1
+    return f"{change.key}!{number}"
 
 
 def content_of(kind: str, record: Record) -> str:

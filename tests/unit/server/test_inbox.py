@@ -288,6 +288,19 @@ def test_a_revoked_key_is_refused(till: Till) -> None:
     assert caught.value.code == "key_revoked"
 
 
+@pytest.mark.parametrize("order", [("R1", "R1", "R1!2"), ("R1", "R1!2", "R1"), ("R1!2", "R1", "R1")])
+def test_a_till_that_writes_our_own_mark(till: Till, order: tuple[str, ...]) -> None:
+    """Its receipt is called as we call the second content of another: all are kept, and the batch is not stuck."""
+    answer = till.send(*(sale(number, count) for count, number in enumerate(order, 1)))
+    assert isinstance(answer, Ack)
+    with till.engine.begin() as conn:
+        kept = conn.execute(sa.select(ledger.c.id, ledger.c.quantity)).all()
+    assert sorted(int(row.quantity) for row in kept) == [1, 2, 3]
+    assert till.send(*(sale(number, count) for count, number in enumerate(order, 1)))
+    with till.engine.begin() as conn:
+        assert conn.execute(sa.select(sa.func.count()).select_from(ledger)).scalar_one() == 3
+
+
 # -- what an agent holds -----------------------------------------------------------------------------------------------
 
 
