@@ -55,21 +55,26 @@ def quarantine_rows(
     conn: sqlite3.Connection, *, feed: str, file: str, sha256: str, since: str, problems: Sequence[Problem],
     cleared: Sequence[Problem], whole: bool,
 ) -> None:
-    """Set the unreadable rows of an accepted file aside, the first ROWS_KEPT_MAX of them.
+    """Set aside what could not be read in the rows of an accepted file, the first ROWS_KEPT_MAX of it.
 
-    `cleared` are the problems of rows that are not in the file any more; with `whole` all rows were looked at,
+    A cell counts when its record was held back and the last known value stays; an unusable barcode holds
+    nothing back.     `cleared` are the problems of rows that are not in the file any more; with `whole` all rows were looked at,
     so what was set aside before is closed first. Equal texts in one column are one entry that counts them.
     """
     if whole:
         conn.execute(SQL["quarantine_rows_close"], (feed,))
     for one in cleared:
         conn.execute(SQL["quarantine_row_cleared"], (_row_id(feed, one),))
-    for one in [problem for problem in problems if problem.effect == "row"][:ROWS_KEPT_MAX]:
+    for one in [problem for problem in problems if _holds_back(problem)][:ROWS_KEPT_MAX]:
         conn.execute(SQL["quarantine_put"], {
             "id": _row_id(feed, one), "feed": feed, "file": file, "sha256": sha256, "since": since, "code": one.code,
             "message": one.message, "hint": one.hint, "line": one.line, "column": one.column,
             "text": one.text[:1024], "whole_file": 0,
         })
+
+
+def _holds_back(problem: Problem) -> bool:
+    return problem.effect == "row" or not problem.code.startswith("gtin_")
 
 
 def _row_id(feed: str, problem: Problem) -> str:
