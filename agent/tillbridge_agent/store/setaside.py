@@ -58,8 +58,9 @@ def quarantine_rows(
     """Set aside what could not be read in the rows of an accepted file, the first ROWS_KEPT_MAX of it.
 
     A cell counts when its record was held back and the last known value stays; an unusable barcode holds
-    nothing back.     `cleared` are the problems of rows that are not in the file any more; with `whole` all rows were looked at,
-    so what was set aside before is closed first. Equal texts in one column are one entry that counts them.
+    nothing back. `cleared` are the problems of rows that are not in the file any more; with `whole` all rows
+    were looked at, so what was set aside before is closed first. Equal texts in one column are one entry that
+    counts them.
     """
     if whole:
         conn.execute(SQL["quarantine_rows_close"], (feed,))
