@@ -18,13 +18,20 @@ from typing import Annotated, Literal
 import msgspec
 
 from tillbridge_protocol.errors import UNREADABLE, ProtocolError
-from tillbridge_protocol.limits import BATCH_UNPACKED_BYTES_MAX, FILE_NAME_BYTES_MAX, ROW_TEXT_BYTES_MAX
+from tillbridge_protocol.limits import (
+    BATCH_UNPACKED_BYTES_MAX,
+    FILE_NAME_BYTES_MAX,
+    KEY_CHARS_MAX,
+    ROW_TEXT_BYTES_MAX,
+)
 from tillbridge_protocol.positions import Epoch, Head
 from tillbridge_protocol.records import KINDS, AsOf, DecimalText, Instant, Record, Text, key_of, kind_of
 from tillbridge_protocol.version import PROTOCOL_VERSION
 
 #: `prev` of the first batch of an epoch.
 NO_HEAD = ""
+#: No colon: "<numbering>:<code>" must be one item only, and codes may hold colons.
+Numbering = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=r"^[^:]+\Z")]
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,7 +78,7 @@ class FeedInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     every row of the feed, changed or not, is then confirmed for that interval.
     """
 
-    numbering: Text
+    numbering: Numbering
     config: str = ""
     absence: Literal["nothing", "zero", "retire"] = "zero"
     as_of: AsOf | None = None

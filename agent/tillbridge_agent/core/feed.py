@@ -1,6 +1,8 @@
 """The structs of a feed: source, reader, mapping, guards; and what is wrong with one beyond its types."""
 
+import datetime as dt
 import hashlib
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -168,7 +170,7 @@ class FeedConfig(_Config, frozen=True, kw_only=True):
     """One feed: a configured source, reader, mapping and guards, with a name."""
 
     name: FeedName
-    numbering: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "main"
+    numbering: FeedName = "main"
     absence: Literal["nothing", "zero", "retire"] = "zero"
     source: SourceConfig | None = None
     reader: ReaderConfig
@@ -202,10 +204,30 @@ def faults(feed: FeedConfig) -> list[tuple[str, str, str]]:
     elif mapping.code is not None and mapping.key != (mapping.code,):
         found.append(("mapping.code", "Items are kept by their code, so the key of their rows is the code.",
                       "Leave `code` out, or name the same single column in `key`."))
-    if mapping.thousands and mapping.thousands == mapping.decimal:
-        found.append(("mapping.thousands", "One mark cannot be both decimal mark and thousands mark.",
+    return found + _mark_faults("mapping", mapping.decimal, mapping.thousands)
+
+
+def _mark_faults(key: str, decimal: str, thousands: str) -> list[tuple[str, str, str]]:
+    """Marks that would be read as a digit, a sign or a unit, or as each other."""
+    found = []
+    if not re.fullmatch(r"[^0-9A-Za-z\s+-]", decimal):
+        found.append((f"{key}.decimal", f"{decimal!r} is no decimal mark.", "Usual ones are \".\" and \",\"."))
+    if thousands and re.fullmatch(r"[0-9A-Za-z+-]", thousands):
+        found.append((f"{key}.thousands", f"{thousands!r} is no thousands mark.",
+                      "Usual ones are \"'\", \".\" and \",\"."))
+    if thousands and thousands == decimal:
+        found.append((f"{key}.thousands", "One mark cannot be both decimal mark and thousands mark.",
                       "Look into the file which is which, and change one of them."))
     return found
+
+
+def _names_a_day(form: str) -> bool:
+    """Whether a time written this way can be read again with the day it is of."""
+    probe = dt.datetime(2026, 11, 23, 8, 15, 30, tzinfo=dt.UTC)
+    try:
+        return dt.datetime.strptime(probe.strftime(form), form).date() == probe.date()  # noqa: DTZ007
+    except ValueError:
+        return False
 
 
 def _field_faults(kind: str, fields: KindFields, mapping: MappingConfig) -> list[tuple[str, str, str]]:
@@ -215,6 +237,14 @@ def _field_faults(kind: str, fields: KindFields, mapping: MappingConfig) -> list
         if isinstance(source, Field) and (source.column is None) == (source.const is None):
             found.append((f"mapping.{kind}.{name}", "A field comes from a column or is a constant, one of the two.",
                           "Write either column = \"...\" or const = \"...\"."))
+        if isinstance(source, Field):
+            at = f"mapping.{kind}.{name}"
+            if source.decimal is not None or source.thousands is not None:
+                decimal = mapping.decimal if source.decimal is None else source.decimal
+                found += _mark_faults(at, decimal, mapping.thousands if source.thousands is None else source.thousands)
+            if source.format is not None and not _names_a_day(source.format):
+                found.append((f"{at}.format", f"{source.format!r} does not say day, month and year of a time.",
+                              "Write it as \"%d.%m.%Y %H:%M:%S\", as agent/README.md says."))
     if "currency" in given and given["currency"] is None and mapping.currency is None and kind != "sale_line":
         found.append(("mapping.currency", f"The {kind} has no currency.",
                       "Say which one the file is in: currency = \"CHF\"."))

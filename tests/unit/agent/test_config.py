@@ -96,7 +96,7 @@ def test_a_path_outside_the_roots_is_refused(tmp_path: Path) -> None:
 
 
 KIND = '[mapping.stock_level]\non_hand = "Bestand"'
-SALE = '[mapping.sale_line]\nquantity = "Q"\nat = { column = "Z", format = "%Y %z" }'
+SALE = '[mapping.sale_line]\nquantity = "Q"\nat = { column = "Z", format = "%Y-%m-%d %z" }'
 FORMAT = 'format = "delimited"'
 ON_HAND = 'on_hand = "Bestand"'
 ON_HAND_KEY = "mapping.stock_level.on_hand"
@@ -126,6 +126,14 @@ ON_HAND_KEY = "mapping.stock_level.on_hand"
     (KIND, '[mapping.price]\nlist_price = "VK"', "mapping.currency", "currency"),
     (KIND, f'currency = "Fr"\n{KIND}', "mapping.currency", "regex"),
     (KIND, f'thousands = "."\n{KIND}', "mapping.thousands", "both"),
+    (KIND, f'thousands = "-"\n{KIND}', "mapping.thousands", "no thousands mark"),
+    (KIND, f'decimal = "x"\n{KIND}', "mapping.decimal", "no decimal mark"),
+    (KIND, f'decimal = "5"\n{KIND}', "mapping.decimal", "no decimal mark"),
+    (ON_HAND, 'on_hand = { column = "B", decimal = "" }', f"{ON_HAND_KEY}.decimal", "no decimal mark"),
+    (ON_HAND, 'on_hand = { column = "B", thousands = "." }', f"{ON_HAND_KEY}.thousands", "both"),
+    (KIND, SALE.replace("%Y", "%q"), "mapping.sale_line.at.format", "'%q-%m-%d %z'"),
+    (KIND, SALE.replace("%Y-", ""), "mapping.sale_line.at.format", "year"),
+    ('name = "stock"', 'name = "stock"\nnumbering = "a:b"', "numbering", "regex"),
     (KIND, f'code = "Nr"\n{KIND}', "mapping.code", "code"),
     (KIND, f'time_zone = "Europe/Zurick"\n{KIND}', "mapping.time_zone", "'Europe/Zurich'"),
     (KIND, f"{SALE}\n{KIND}", "mapping.sale_line", "not both"),

@@ -148,6 +148,7 @@ def test_a_tail_or_no_gzip_is_malformed(body: bytes) -> None:
     {"seq": 0}, {"seq": "1"}, {"seq": 1.5}, {"prev": "abc"}, {"prev": "A" * 64}, {"prev": "a" * 64 + "\n"},
     {"epoch": ""}, {"epoch": 'a"b'}, {"epoch": "e\n"}, {"agent": ""}, {"agent": "absent"}, {"feeds": "absent"},
     {"feeds": {"stock": {}}}, {"feeds": {"": {"numbering": "pos"}}}, {"feeds": {"stock": {"numbering": "po\0s"}}},
+    {"feeds": {"stock": {"numbering": "a:b"}}},
     {"feeds": {"stock": {"numbering": "pos", "absence": "delete"}}}, {"changes": "absent"}, {"changes": {}},
     {"v": "1"}, {"v": "absent"}, {"full": {"feed": "stock", "id": "f", "part": -1, "last": True}},
     {"full": {"feed": "prices", "id": "f", "part": 0, "last": True}}, {"full": {"feed": "stock"}}, {"location": "b\0"},
