@@ -18,13 +18,13 @@ from tillbridge_server.core.facts import OBSERVE, Known, Source, product_of
 from tillbridge_server.core.ownership import Claim, Conflict, settle
 from tillbridge_server.core.pricing import Pricing, priced
 from tillbridge_server.core.settings import StorefrontConfig
-from tillbridge_server.core.visibility import HELD, HIDDEN, LIVE, Visibility, visibility
+from tillbridge_server.core.visibility import HELD, HIDDEN, LIVE, Visibility, observed_kinds, visibility
 
 STOCK, PRICE, TEXT, VISIBLE = "stock", "price", "text", "visible"
 #: The value that takes an item off a storefront.
 HIDE = '{"hide":true}'
 #: Bumped when a rule changes what offers come out; everything is then decided again.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 
 class ShownSale(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -101,6 +101,7 @@ def make_offer(
     title, title_source, title_conflict = _title(known, phases, owners)
     seen = visibility(
         activated=activated, pricing=pricing, availability=stock, pool=storefront.pool, phases=phases,
+        observed=observed_kinds(known, storefront.pool, phases),
     )
     found = ((STOCK, stock.conflict), (PRICE, pricing.conflict), (TEXT, title_conflict))
     conflicts = tuple((part, conflict) for part, conflict in found if conflict is not None)

@@ -216,7 +216,7 @@ def test_a_location_that_observes_offers_nothing(chain: Chain) -> None:
     chain.activate()
     chain.decide()
     row = offer_of(chain, "pos:01")
-    assert row.value.why == ("price_unknown", "location_observes", "no_stock_known")
+    assert row.value.why == ("location_observes",)
     assert row.value.available is None
     chain.add_location(phase="stock_and_price")
     with chain.engine.begin() as conn:

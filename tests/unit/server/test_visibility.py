@@ -9,7 +9,7 @@ from tests.unit.server.made import NOW, known, price, stock
 from tillbridge_server.core.availability import available
 from tillbridge_server.core.facts import Fact
 from tillbridge_server.core.pricing import priced
-from tillbridge_server.core.visibility import REASONS, Visibility, visibility
+from tillbridge_server.core.visibility import REASONS, Visibility, observed_kinds, visibility
 
 OPEN = {"mallow": "stock_and_price"}
 
@@ -23,6 +23,7 @@ def seen(*facts: Fact, activated: bool = True, phases: dict[str, str] | None = N
         activated=activated, pool=pool, phases=chain,
         pricing=priced(what, phases=chain, currency="CHF", zone=ZoneInfo("UTC"), owners={}, now=NOW),
         availability=available(what, pool=pool, phases=chain, buffer=Decimal(0), owners={}),
+        observed=observed_kinds(what, pool, chain),
     )
 
 
@@ -48,8 +49,20 @@ def test_a_pool_that_only_observes_is_said_so() -> None:
     both = (price("3.00"), stock("2"))
     assert "location_observes" in seen(*both, phases={"mallow": "observe"}).why
     assert "location_observes" in seen(*both, phases={"mallow": "observe", "ennis": "orders"}, pool=("mallow",)).why
-    assert "location_observes" not in seen(*both, phases={"mallow": "observe", "ennis": "orders"}).why
+    there = (*both, price("3.00", "ennis"), stock("2", "ennis"))
+    assert "location_observes" not in seen(*there, phases={"mallow": "observe", "ennis": "orders"}).why
     assert "location_observes" not in seen(phases={}).why
+
+
+def test_what_only_an_observing_location_knows_is_not_called_unknown() -> None:
+    """Its price and count are not used yet; what nobody has told is still said to be missing."""
+    phases = {"mallow": "observe", "ennis": "orders"}
+    assert seen(price("3.00"), stock("2"), phases=phases).why == ("location_observes",)
+    assert seen(stock("2"), phases=phases).why == ("price_unknown", "location_observes")
+    assert seen(price("3.00"), phases=phases).why == ("location_observes", "no_stock_known")
+    assert seen(phases=phases).why == ("price_unknown", "no_stock_known")
+    elsewhere = seen(price("3.00", "ennis"), stock("2"), phases=phases, pool=("ennis",))
+    assert elsewhere.why == ("no_stock_known",)
 
 
 def test_a_conflict_hides_nothing_by_itself() -> None:
