@@ -80,10 +80,11 @@ class Server:
             store=store, keys=keys, config=config, clock=utc_now, new_agent_id=lambda: secrets.token_hex(8),
             applied=self._dirty.set, started=started,
         )
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._wake_after_acts])
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.add_routes(self._api.routes())
         app.on_shutdown.append(self._api.end_polls)
-        setup_dashboard(app, DashboardContext(store, config, utc_now, version("tillbridge-server"), started))
+        context = DashboardContext(store, config, utc_now, version("tillbridge-server"), started, self._acted)
+        setup_dashboard(app, context)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
         self._runners.append(runner)
@@ -145,13 +146,6 @@ class Server:
         self._dirty.set()
         for agent_id in list(self._api.mail):
             self._api.notify(agent_id)
-
-    @web.middleware
-    async def _wake_after_acts(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        response: web.StreamResponse = await handler(request)
-        if request.method == "POST" and not request.path.startswith("/v1/"):
-            self._acted()
-        return response
 
     async def _back_up_nightly(self) -> None:
         plan = self.config.backup
