@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, Quarantined
+from tillbridge_server.dashboard.say import count
 from tillbridge_server.store.tables import agent, fact, feed, hold, ledger, location
 
 Gives = Literal["stock", "price", "sales", "other"]
@@ -281,7 +282,8 @@ def _verdict(place: LocationState) -> tuple[int, str, str, str]:
     if late:
         return 4, "late", "Late", f"No new file for feed {late[0].name}"
     if place.quarantine:
-        return 5, "doubt", "Quarantine", f"{len(place.quarantine)} files or rows not readable, the rest flows"
+        what = count(len(place.quarantine), "file or row", "files or rows")
+        return 5, "doubt", "Quarantine", f"{what} not readable, the rest flows"
     if (place.backlog or 0) > BEHIND:
         return 5, "late", "Behind", "Catching up after a pause"
     if place.phase == "observe":
