@@ -28,6 +28,7 @@ class Facts:
     position: dict[str, Any]
     backlog: outbox.Backlog
     known: dict[str, captures.Known]
+    journals: dict[str, sqlite3.Row]
     held: dict[str, int]
     quarantined: dict[str, int]
     holds: list[dict[str, Any]]
@@ -45,8 +46,8 @@ def read_facts(conn: sqlite3.Connection) -> Facts:
             "durable_seq": int(outbox.meta(conn, "durable_seq") or 0),
         },
         backlog=outbox.backlog(conn), known={one.feed: one for one in captures.known_all(conn)},
-        held=held, quarantined=bad, holds=setaside.holds(conn), quarantine=setaside.quarantine(conn),
-        counters=outbox.counters(conn),
+        journals=captures.journals_read(conn), held=held, quarantined=bad, holds=setaside.holds(conn),
+        quarantine=setaside.quarantine(conn), counters=outbox.counters(conn),
     )
 
 
@@ -103,14 +104,34 @@ def heartbeat(
     )
 
 
+@dataclass(frozen=True)
+class _Last:
+    """What a feed last believed: its file, the hash of what was read of it, how many rows, and when."""
+
+    file: str
+    sha256: str
+    rows: int
+    at: dt.datetime
+
+
+def _last(facts: Facts, feed: FeedConfig) -> _Last | None:
+    """The last accepted export, or of a journal what was read of it so far."""
+    if known := facts.known.get(feed.name):
+        return _Last(known.file, known.sha256, known.rows, _at(known.accepted_at))
+    if (read := facts.journals.get(feed.name)) is None:
+        return None
+    rows = max(0, read["line"] - 1 - feed.reader.skip_lines - feed.reader.header)
+    return _Last(read["file"], read["prefix"], rows, _at(read["looked_at"]))
+
+
 def _feed(facts: Facts, feed: FeedConfig, watch: FeedWatch | None) -> dict[str, Any]:
-    known = facts.known.get(feed.name)
+    last = _last(facts, feed)
     return {
         "name": feed.name, "config": feed.fingerprint, "origin": "local",
         "state": _state(facts, feed.name, watch),
         "accepted": {
-            "name": known.file if known else "", "sha256": known.sha256 if known else "",
-            "rows": known.rows if known else 0, "at": _z(_instant(known.accepted_at)) if known else None,
+            "name": last.file if last else "", "sha256": last.sha256 if last else "",
+            "rows": last.rows if last else 0, "at": _z(last.at) if last else None,
         },
         "pending_since": _z(watch.pending_since) if watch else None,
         "holds": facts.held.get(feed.name, 0), "quarantined": facts.quarantined.get(feed.name, 0),
@@ -118,11 +139,11 @@ def _feed(facts: Facts, feed: FeedConfig, watch: FeedWatch | None) -> dict[str, 
 
 
 def _health(facts: Facts, feed: FeedConfig, watch: FeedWatch | None) -> FeedHealth:
-    known = facts.known.get(feed.name)
+    last = _last(facts, feed)
     return FeedHealth(
         name=feed.name, state=_state(facts, feed.name, watch),  # type: ignore[arg-type]
-        accepted_at=_at(known.accepted_at) if known else None, accepted_file=known.file if known else "",
-        rows=known.rows if known else 0, pending_since=watch.pending_since if watch else None,
+        accepted_at=last.at if last else None, accepted_file=last.file if last else "",
+        rows=last.rows if last else 0, pending_since=watch.pending_since if watch else None,
         holds=facts.held.get(feed.name, 0), quarantined=facts.quarantined.get(feed.name, 0),
         problem=watch.problem if watch else "",
     )

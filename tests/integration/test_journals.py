@@ -1,5 +1,6 @@
 """Append-only journals: complete rows once, whatever the till and the disk do to the file."""
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -7,8 +8,9 @@ from random import Random
 
 import pytest
 from tests.integration.inbox import Inbox, open_inbox
-from tests.integration.till import Till
+from tests.integration.till import MINUTE, Till
 
+from tillbridge_agent import status
 from tillbridge_agent.store import outbox, setaside
 
 HEADER = "Beleg;ArtNr;Menge;Zeit\n"
@@ -166,3 +168,21 @@ async def test_long_journal(till: Till, inbox: Inbox) -> None:
     assert append(till, HEADER + "".join(line(number) for number in range(40_000))) == 40_000
     queued = till.run(lambda conn: conn.execute("SELECT count(DISTINCT key) FROM change").fetchone()[0])
     assert queued == 40_000
+
+
+async def test_the_status_says_how_far_a_journal_was_read(till: Till) -> None:
+    """Who reads "nothing accepted yet" under a journal whose sales have all arrived looks for a fault."""
+    def accepted() -> tuple[str, int, dt.datetime | None]:
+        beat = status.heartbeat(
+            till.store.submit(status.read_facts).result(), version="1", now=till.now, feeds=till.feeds, watches={},
+            state=till.state,
+        )
+        sales = next(feed for feed in beat.feeds if feed.name == "sales")
+        return sales.accepted_file, sales.rows, sales.accepted_at
+
+    assert accepted() == ("", 0, None)
+    append(till, HEADER + lines(1, 2))
+    assert accepted() == ("SALES.TXT", 2, till.now)
+    till.now += MINUTE
+    append(till, HEADER + lines(3), "SALES2.TXT")
+    assert accepted() == ("SALES2.TXT", 1, till.now)

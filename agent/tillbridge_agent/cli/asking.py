@@ -25,7 +25,7 @@ def status(config_path: Path, as_json: bool) -> None:
     document = _ask(config_path, "status", {})
     _tell(document, as_json, _tell_status)
     if document["problems"]:
-        raise click.exceptions.Exit(FINDINGS)
+        raise SystemExit(FINDINGS)
 
 
 @click.group()
@@ -41,7 +41,7 @@ def quarantine_list(config_path: Path, as_json: bool) -> None:
     document = _ask(config_path, "quarantine-list", {})
     _tell(document, as_json, _tell_quarantine)
     if document["quarantine"]:
-        raise click.exceptions.Exit(FINDINGS)
+        raise SystemExit(FINDINGS)
 
 
 @quarantine.command("show")
@@ -58,8 +58,9 @@ def quarantine_show(entry: str, config_path: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def quarantine_retry(entry: str, config_path: Path, as_json: bool) -> None:
-    """Read it again, for example after the feed's configuration was corrected."""
-    _tell(_ask(config_path, "quarantine-retry", {"id": entry}), as_json, lambda one: "It is read again.")
+    """Look at the feed's folder again without this entry, for example after the file was put right."""
+    words = "The folder of the feed is looked at again; a file that is still not readable comes back here."
+    _tell(_ask(config_path, "quarantine-retry", {"id": entry}), as_json, lambda one: words)
 
 
 @quarantine.command("drop")
@@ -84,7 +85,7 @@ def holds_list(config_path: Path, as_json: bool) -> None:
     document = _ask(config_path, "holds-list", {})
     _tell(document, as_json, _tell_holds)
     if document["holds"]:
-        raise click.exceptions.Exit(FINDINGS)
+        raise SystemExit(FINDINGS)
 
 
 @holds.command("show")

@@ -161,6 +161,11 @@ def append_events(
     crash.reach("journal.writing")
 
 
+def journals_read(conn: sqlite3.Connection) -> dict[str, sqlite3.Row]:
+    """By feed, how far the journal was read that was read last."""
+    return {str(row["feed"]): row for row in conn.execute(SQL["journal_all"])}
+
+
 def journal(conn: sqlite3.Connection, feed: str, file: str) -> sqlite3.Row | None:
     """How far this journal file was read."""
     row: sqlite3.Row | None = conn.execute(SQL["journal_get"], (feed, file)).fetchone()

@@ -107,6 +107,8 @@ SELECT count(*) AS n, coalesce(sum(changes), 0) AS changes, coalesce(sum(events)
 
 -- journal_get --
 SELECT * FROM journal WHERE feed = ? AND file = ?
+-- journal_all --
+SELECT * FROM journal ORDER BY looked_at, file
 -- journal_put --
 INSERT INTO journal (feed, file, position, prefix, line, columns, encoding, looked_at)
 VALUES (:feed, :file, :position, :prefix, :line, :columns, :encoding, :looked_at)
