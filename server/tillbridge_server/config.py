@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from tillbridge_protocol.records import KINDS, STATE_KINDS
 from tillbridge_server.core.settings import BreakersConfig, Owners, StorefrontConfig
 from tillbridge_server.errors import ConfigError
 
@@ -87,7 +88,8 @@ def load_config(path: Path) -> ServerConfig:
     try:
         config = msgspec.convert(plain, ServerConfig, strict=False)
     except msgspec.ValidationError as error:
-        said = "this key is not known here." if "unknown field" in str(error) else f"{error}."
+        plain_words = str(error).partition(" - at `")[0]
+        said = "this key is not known here." if "unknown field" in str(error) else f"{plain_words}."
         said = "this key is missing." if "missing required field" in str(error) else said
         raise ConfigError(str(path), _key_of(str(error)), said, "Every key is listed in server/README.md.") from error
     config = msgspec.structs.replace(config, path=str(path.resolve()))
@@ -127,6 +129,11 @@ def _check(config: ServerConfig) -> None:
     ids = [shop.id for shop in config.storefronts]
     if len(ids) != len(set(ids)):
         raise ConfigError(file, "storefronts", "two storefronts have one id.", "Give each its own.")
+    for owned in config.owners:
+        kind, _, field = owned.partition(".")
+        if kind not in STATE_KINDS or (field and field not in KINDS[kind].__struct_fields__):
+            raise ConfigError(file, f"owners.{owned}", "is no kind of fact and no field of one.",
+                              'Write for example price = ["location/feed"] or "product.title" = ["feed"].')
     if config.backup is not None and not config.database.startswith("sqlite"):
         raise ConfigError(file, "backup", "copies SQLite databases only.",
                           "Take [backup] out, and back up with pg_dump or a replica (server/README.md).")

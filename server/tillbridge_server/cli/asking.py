@@ -24,6 +24,17 @@ PHASES = ("observe", "stock_and_price", "orders", "everything")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
+def _instant(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """An instant as it was written, when it can be read and says its zone."""
+    try:
+        if text is None or dt.datetime.fromisoformat(text).tzinfo is not None:
+            return text
+        said = "does not say its zone"
+    except ValueError:
+        said = "is no instant"
+    raise click.BadParameter(f"{text!r} {said}. Write it as 2026-11-23T14:30:00+01:00 or with Z.")
+
+
 def ask_or_open(config: ServerConfig, verb: str, arguments: dict[str, Any]) -> Any:
     """Ask the running server; a stopped one's database is opened for this one act."""
     from tillbridge_server.verbs import VERBS as DOOR_VERBS
@@ -85,7 +96,7 @@ def offers(config_path: Any, as_json: bool, storefront: str | None, variant: str
 @json_option
 @click.argument("what", metavar="VARIANT|CODE")
 @click.option("--storefront", default=None, help="The storefront; default: the first one.")
-@click.option("--at", default=None, help="As of this instant (ISO with zone); default: now.")
+@click.option("--at", default=None, callback=_instant, help="As of this instant (ISO with zone); default: now.")
 def explain(config_path: Any, as_json: bool, what: str, storefront: str | None, at: str | None) -> None:
     """Why the web shows what it shows; the terms sum to the number."""
     document = ask(load_config(config_path), "explain", {"what": what, "storefront": storefront, "at": at})

@@ -4,6 +4,11 @@ from typing import Any
 
 import click
 
+from tillbridge_server.core.availability import BUFFER, CLAMP, COUNT, MOVEMENT, RESERVATION
+
+#: The parts of a stock as people add them up: what was counted, then what is taken from it.
+TERMS = (COUNT, MOVEMENT, RESERVATION, BUFFER, CLAMP)
+
 
 def tell_offers(document: dict[str, Any]) -> None:
     """One line an offer."""
@@ -18,18 +23,30 @@ def tell_offers(document: dict[str, Any]) -> None:
 
 
 def tell_explanation(document: dict[str, Any]) -> None:
-    """The terms of the stock, then the price, then visibility."""
-    available = document["available"]
-    click.echo(f"{document['variant']} in {document['storefront']}, as of {document['at']}")
-    for term in available["terms"]:
-        source = term["source"] or {}
-        where = " · ".join(str(part) for part in (term["location"], source.get("file"), _line(source)) if part)
-        click.echo(f"  {term['value']:>8}  {term['term']:<12} {where}")
+    """The terms of the stock, counts first, then the price, each with its row; then what the web shows."""
+    available, price, shown = document["available"], document["price"], document["published"]
+    title = f" · {document['title']}" if document.get("title") else ""
+    click.echo(f"{document['variant']}{title} in {document['storefront']}, as of {document['at']}")
+    for term in sorted(available["terms"], key=lambda one: TERMS.index(one["term"])):
+        _tell_part(term["value"], term["term"], term["source"] or {}, term["location"])
     click.echo(f"  {_number(available['value']):>8}  available")
-    price = document["price"]
-    click.echo(f"  {_number(price['value']):>8}  price         {price['rule']}")
+    _tell_part(_number(price["value"]), "price", price["source"] or {}, price["rule"])
+    for conflict in document["conflicts"]:
+        said = "; ".join(f"{one['where']} says {one['value']}" for one in conflict["values"])
+        click.echo(f"  feeds disagree about {conflict['field']}: {said}")
+    for breaker in document["breakers"]:
+        click.echo(f"  {breaker['code']}, hold {breaker['hold']}: {breaker['message']}")
     why = ", ".join(document["visibility"]["why"])
-    click.echo(f"  {document['visibility']['state']}{f': {why}' if why else ''}")
+    web = f"the web shows {shown['available']} at {shown['price']} since {shown['at']}" if shown else "not on the web"
+    click.echo(f"  {document['visibility']['state']}{f': {why}' if why else ''}; {web}")
+
+
+def _tell_part(value: str, name: str, source: dict[str, Any], first: str | None) -> None:
+    where = " · ".join(str(part) for part in (first, source.get("file"), _line(source)) if part)
+    click.echo(f"  {value:>8}  {name:<12} {where}".rstrip())
+    if source.get("text"):
+        text = "".join(char if char.isprintable() else " " for char in source["text"])
+        click.echo(f"{'':12}{text}")
 
 
 def tell_ledger(document: dict[str, Any]) -> None:
