@@ -49,14 +49,18 @@ def note_boot(conn: sa.Connection, agent: Agent, boot: Boot, created: dt.datetim
     """Judge and remember the boot of a request of the batch lane; two machines with one identity are frozen.
 
     The freeze is not raised as an error here, because an error would roll it back: the request is answered
-    as stale, and every later one is refused as `frozen`.
+    as stale, and every later one is refused as `frozen`. Raises ProtocolError `clock` for a start that cannot be
+    told from a late packet yet.
     """
     verdict, boots = judge_boot(agent.boots, boot=boot.id, n=boot.n, created=created)
     if verdict is BootVerdict.CLONE:
         freeze(conn, agent, now)
         return BootVerdict.STALE
+    if verdict is BootVerdict.EARLY:
+        raise ProtocolError("clock", "The agent has started within this very second; it asks again in the next one.")
     if boots != agent.boots:
-        seen = json.dumps([[one, at.isoformat()] for one, at in boots.seen])
+        last = boots.last or boots.seen[-1][1]
+        seen = json.dumps([[one, at.isoformat()] for one, at in boots.seen] + [["", last.isoformat()]])
         conn.execute(
             agent_table.update().where(agent_table.c.id == agent.id)
             .values(boot_id=boots.seen[-1][0], boot_n=boots.n, boots_seen=seen, last_seen_at=now)
@@ -142,9 +146,10 @@ def _usable(row: sa.RowMapping | None) -> Agent:
         raise ProtocolError("key_revoked", "The key of this agent was revoked.")
     if row["status"] == "frozen":
         raise ProtocolError("frozen", "This agent is frozen: two machines used its identity.")
-    seen = tuple((one, dt.datetime.fromisoformat(at)) for one, at in json.loads(row["boots_seen"]))
+    boots = [(one, dt.datetime.fromisoformat(at)) for one, at in json.loads(row["boots_seen"])]
+    seen, last = tuple(boots[:-1]), boots[-1][1] if boots else None
     return Agent(
         id=row["id"], location=row["location_id"], key_id=row["key_id"], public_key=bytes.fromhex(row["public_key"]),
-        status=row["status"], durable_seq=row["durable_seq"], boots=Boots(seen, row["boot_n"]),
+        status=row["status"], durable_seq=row["durable_seq"], boots=Boots(seen, row["boot_n"], last),
         known=Known(row["epoch"], row["seq"], row["head"], row["resync_asked"]),
     )

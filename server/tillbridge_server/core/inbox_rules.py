@@ -78,33 +78,39 @@ class BootVerdict(Enum):
 
     FINE = "fine"
     STALE = "stale"  # a late packet, or a machine restored while running: no effect, ask for a new epoch
+    EARLY = "early"  # in the same second as the boot before: a new start or a late packet, asked again
     CLONE = "clone"  # two machines use one identity
 
 
 @dataclass(frozen=True)
 class Boots:
-    """Boot ids seen, oldest first, each with when its first request was made; `n` counts the newest one's."""
+    """Boot ids seen, oldest first, each with when its first request was made.
+
+    `n` counts the newest one's requests and `last` is when its latest one was made; None stands for its first.
+    """
 
     seen: tuple[tuple[str, dt.datetime], ...]
     n: int
+    last: dt.datetime | None = None
 
 
 def judge_boot(boots: Boots, *, boot: str, n: int, created: dt.datetime) -> tuple[BootVerdict, Boots]:
     """Judge a request of the batch lane; boot ids A, B, A mean a clone, a counter going back a restored machine.
 
-    A request that was made before the newest boot's first one is a late packet, not a clone, even when its boot
-    was never heard of: a restored server does not remember every boot.
+    A boot nobody has heard of may still be an old one whose packets were late: it is a new start only when it was
+    made after everything the newest boot made. `created` has whole seconds, so within one second nobody can tell.
     """
     if not boots.seen:
-        return BootVerdict.FINE, Boots(((boot, created),), n)
+        return BootVerdict.FINE, Boots(((boot, created),), n, created)
     newest, since = boots.seen[-1]
+    last = boots.last or since
     if boot == newest:
         if n <= boots.n:
             return BootVerdict.STALE, boots
-        return BootVerdict.FINE, Boots(boots.seen, n)
-    if created < since:
-        return BootVerdict.STALE, boots
+        return BootVerdict.FINE, Boots(boots.seen, n, max(last, created))
     if any(boot == old for old, _ in boots.seen):
         late = (created - since).total_seconds() <= CLONE_TOLERANCE_S
         return (BootVerdict.STALE if late else BootVerdict.CLONE), boots
-    return BootVerdict.FINE, Boots((*boots.seen, (boot, created))[-BOOTS_KEPT_MAX:], n)
+    if created <= last:
+        return (BootVerdict.STALE if created < last else BootVerdict.EARLY), boots
+    return BootVerdict.FINE, Boots((*boots.seen, (boot, created))[-BOOTS_KEPT_MAX:], n, created)

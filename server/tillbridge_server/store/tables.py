@@ -34,7 +34,8 @@ agent = Table(
     Column("durable_seq", Integer, nullable=False),
     Column("boot_id", String),
     Column("boot_n", Integer, nullable=False),
-    Column("boots_seen", Text, nullable=False),  # JSON list, newest last
+    # JSON list of [boot id, first request], newest boot last; behind it ["", latest request of the newest boot]
+    Column("boots_seen", Text, nullable=False),
     Column("resync_asked", Boolean, nullable=False),
     Column("enrolled_at", InstantType, nullable=False),
     Column("last_seen_at", InstantType),

@@ -239,20 +239,24 @@ def test_position_rules_are_those_of_the_server(first_cell: str, cases: dict[str
 def test_boot_rules_are_those_of_the_server() -> None:
     """Each row of the table of section 6."""
     start = dt.datetime(2026, 3, 14, 9, 0, tzinfo=dt.UTC)
-    boots = Boots((("A", start), ("B", start + dt.timedelta(hours=1))), 5)
+    boots = Boots((("A", start), ("B", start + dt.timedelta(hours=1))), 5, start + dt.timedelta(hours=2))
     late, after = boots.seen[1][1] + dt.timedelta(seconds=2), boots.seen[1][1] + dt.timedelta(seconds=3)
+    latest = start + dt.timedelta(hours=2)
 
     def judged(boot: str, n: int, created: dt.datetime, known: Boots = boots) -> BootVerdict:
         return judge_boot(known, boot=boot, n=n, created=created)[0]
 
     verdicts = {
         "goes on": {judged("B", 6, after), judged("B", 60, late)},
-        "new start": {judged("C", 1, after), judged("A", 9, late, Boots((), 0))},
+        "new start": {judged("C", 1, latest + dt.timedelta(seconds=1)), judged("A", 9, late, Boots((), 0))},
+        "same second": {judged("C", 1, latest), judged("C", 70, latest)},
+        "unheard": {judged("C", 1, after), judged("C", 1, latest - dt.timedelta(seconds=1))},
         "going back": {judged("B", 5, after), judged("B", 1, after)},
         "late packet": {judged("A", 99, late)},
         "clone": {judged("A", 99, after)},
     }
-    expected = {"goes on": BootVerdict.FINE, "new start": BootVerdict.FINE, "clone": BootVerdict.CLONE}
+    expected = {"goes on": BootVerdict.FINE, "new start": BootVerdict.FINE, "clone": BootVerdict.CLONE,
+                "same second": BootVerdict.EARLY}
     rows = table("boot")
     assert [row["boot"] for row in rows] == list(verdicts)
     for case, found in verdicts.items():

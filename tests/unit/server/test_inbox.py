@@ -378,3 +378,29 @@ def test_old_batches_are_forgotten_but_the_last(till: Till) -> None:
     assert isinstance(again, Ack)
     assert again.repeated
     assert isinstance(till.deliver(batches[0]), Resync)
+
+
+def test_a_late_packet_of_a_start_nobody_heard_of_begins_nothing(till: Till) -> None:
+    """Its first request was held up while the agent started again: the old epoch must not come alive, nor freeze us."""
+    late = till.batch(stock("001", 1))
+    till.boot, till.requests, till.position, till.at = "b2", 0, Position("e2", 0, ""), NOW
+    till.send(stock("001", 5))
+    till.at = NOW + dt.timedelta(minutes=1)
+    till.send(stock("001", 6))
+    with till.engine.begin() as conn:
+        lane = Lane(Position("e1", 0, ""), Boot("b1", 1), NOW)
+        answer = inbox.receive_batch(conn, "a1", late.body, lane, backs_up=False, now=till.at)
+    assert answer == Resync(Position("e1", 0, ""), "behind")
+    till.send(stock("001", 7))
+    assert facts(till) == {"001": "7"}
+
+
+def test_a_start_within_the_same_second_is_asked_again(till: Till) -> None:
+    """`created` has whole seconds; a second later there is no doubt."""
+    till.send(stock("001", 5))
+    till.boot, till.requests = "b2", 0
+    with pytest.raises(ProtocolError) as caught:
+        till.send(stock("001", 6))
+    assert caught.value.code == "clock"
+    till.at = NOW + dt.timedelta(seconds=1)
+    assert isinstance(till.send(stock("001", 6)), Ack)
