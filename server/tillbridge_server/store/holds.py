@@ -16,6 +16,8 @@ from tillbridge_server.store.fact_writes import touch
 from tillbridge_server.store.tables import audit, hold, hold_item
 
 Verdict = Literal["approve", "reject"]
+#: Held files that no yes can make readable: the agent would refuse them. Feed or till have to be put right.
+NEVER_BELIEVED = frozenset({"column_missing", "wrong_location"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def close_hold(
     """Decide a hold: its values pass once, or stay suppressed until the facts say something else.
 
     Every variant it names is decided again; the act and its reason stand in the audit log. Raises NotKnown,
-    or NotPossible when it is decided already, has no reason, or needs an owner rather than a yes.
+    or NotPossible when it is decided already, has no reason, or a yes cannot help: it needs an owner or another file.
     """
     found = read_hold(conn, hold_id)
     if not why.strip():
@@ -97,6 +99,8 @@ def close_hold(
         raise NotPossible(f"Hold {hold_id} does not wait any more: it is {found.state}.", "Nothing is left to decide.")
     if found.code == OWNER_MISSING:
         raise NotPossible("Only naming an owner settles which feed is right.", found.hint)
+    if verdict == "approve" and found.code in NEVER_BELIEVED:
+        raise NotPossible("A file of this kind cannot be believed, whoever says so.", found.hint)
     decision = APPROVED if verdict == "approve" else REJECTED
     conn.execute(hold.update().where(hold.c.id == hold_id).values(
         state=decision, decided_at=now, decided_by=by, decided_why=why

@@ -316,6 +316,23 @@ async def test_a_clash_of_feeds_asks_for_an_owner_and_offers_no_yes(busy: Chain)
     assert 'name="verdict"' not in page
 
 
+async def test_a_held_file_is_told_in_changes_and_a_lost_column_offers_no_yes(busy: Chain) -> None:
+    """One row may be three changes; and an agent's own price guard counts changes, not prices."""
+    for code in ("price_drop", "column_missing"):
+        await busy.store.run(lambda conn, code=code: conn.execute(hold.insert().values(
+            id=f"a:{code}", what="file", place="mallow/stock", since=NOW, code=code, message="31 prices would fall.",
+            hint="Look.", affected=93, sample="[]", state="open", agent_id="agent-1",
+        )))
+    page = await busy.text("/holds/a:price_drop")
+    assert "93\N{NO-BREAK SPACE}changes" in page
+    assert "93\N{NO-BREAK SPACE}rows" not in page
+    assert "93\N{NO-BREAK SPACE}prices" not in page
+    assert 'value="approve"' in page
+    page = await busy.text("/holds/a:column_missing")
+    assert 'value="approve"' not in page
+    assert 'value="reject"' in page
+
+
 async def test_activating_chosen_skus_counts_those_that_were_new(busy: Chain) -> None:
     """Unknown ids are left out; the act is in the log once."""
     hidden = [item.code for item in articles()[-3:]]

@@ -159,14 +159,30 @@ def test_a_conflict_is_settled_by_an_owner_not_by_a_yes(shop: Chain) -> None:
         assert "[owners]" in refused.value.hint
 
 
-def test_a_decision_about_a_file_travels_to_its_agent(chain: Chain) -> None:
-    """By mail, with the agent's own id of the hold; a second one leaves no second message."""
+def held_file(chain: Chain, code: str) -> None:
+    """A file that an agent holds."""
     with chain.engine.begin() as conn:
         conn.execute(hold.insert().values(
-            id="0a1b2c3d:held-7", what="file", place="mallow/stock", since=chain.now, code="rows_lost",
+            id="0a1b2c3d:held-7", what="file", place="mallow/stock", since=chain.now, code=code,
             message="A third of the rows is missing.", hint="Look at the export.", affected=400,
             sample=json.dumps([{"key": "1028", "before": "3", "after": None}]), state="open", agent_id="agent-1",
         ))
+
+
+@pytest.mark.parametrize("code", ["column_missing", "wrong_location"])
+def test_no_yes_makes_a_file_readable(chain: Chain, code: str) -> None:
+    """The agent would refuse it, so nobody is told that it is approved; a no is good."""
+    held_file(chain, code)
+    with pytest.raises(NotPossible, match="cannot be believed") as refused:
+        decide(chain, "approve")
+    assert refused.value.hint == "Look at the export."
+    assert rows_of(chain, mailbox) == []
+    assert decide(chain, "reject") == "rejected"
+
+
+def test_a_decision_about_a_file_travels_to_its_agent(chain: Chain) -> None:
+    """By mail, with the agent's own id of the hold; a second one leaves no second message."""
+    held_file(chain, "rows_lost")
     assert decide(chain, "reject", why="The export was cut off.") == "rejected"
     (message,) = rows_of(chain, mailbox)
     assert message.agent_id == "agent-1"

@@ -18,6 +18,7 @@ from tillbridge_server.dashboard.reads.fleet import LocationState, fleet
 from tillbridge_server.dashboard.render import HEADERS, back_to, context_of, hold_url, page
 from tillbridge_server.dashboard.say import count, money, number, share, stock_words
 from tillbridge_server.errors import NotPossible
+from tillbridge_server.store.holds import NEVER_BELIEVED
 
 ROWS = 20
 REASON_MAX = 1000
@@ -185,7 +186,7 @@ def _facts(
     """(label, value, note) beside "waiting": what it touches, where it came from."""
     place = next((p for p in places if p.id == found.place.partition("/")[0]), None)
     if found.what == "file":
-        lines = [("Touches", count(found.affected, "row"), "of the held file")]
+        lines = [("Would make", count(found.affected, found.unit), "to what is known of this store")]
     else:
         lines = [("Touches", count(found.affected, "SKU"), f"of {shown:,} on the web")]
     if place is not None:
@@ -220,14 +221,13 @@ def _share(found: work.HoldRow, shown: int, context: DashboardContext) -> Share 
 
 def choices(found: work.HoldRow) -> list[Choice]:
     """The ways to decide, each with its consequence; none where an owner must be named instead."""
-    n = count(found.affected, "row" if found.what == "file" else "change")
+    n = count(found.affected, "change")
     if found.what == "file":
-        return [
-            Choice("approve", "Approve this file", f"The file is believed as it is and its {n} go on to the web "
-                   "within seconds. The limit stays; the next such file asks again.", "Approve this file"),
-            Choice("reject", "Reject", f"The file is set aside. {found.where.partition(',')[0]} keeps its last "
-                   "accepted values, and the next export is checked afresh.", "Reject this file"),
-        ]
+        approve = Choice("approve", "Approve this file", f"The file is believed as it is and its {n} go on to the web "
+                         "within seconds. The limit stays; the next such file asks again.", "Approve this file")
+        reject = Choice("reject", "Reject", f"The file is set aside. {found.where.partition(',')[0]} keeps its last "
+                        "accepted values, and the next export is checked afresh.", "Reject this file")
+        return [reject] if found.code in NEVER_BELIEVED else [approve, reject]
     if found.code == OWNER_MISSING:
         return []
     if found.code == "clone":

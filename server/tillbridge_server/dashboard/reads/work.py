@@ -48,16 +48,16 @@ class HoldRow:
 
     @property
     def unit(self) -> str:
-        """What `affected` counts: a breaker holds SKUs, an agent holds rows of a file."""
-        return "row" if self.what == "file" else "SKU"
+        """What `affected` counts: a breaker holds SKUs, an agent the changes that a file would make."""
+        return "change" if self.what == "file" else "SKU"
 
     @property
     def title(self) -> str:
         """One sentence with the number in it."""
         place = self.where.partition(",")[0]
-        if self.code == "to_zero":
+        if self.what != "file" and self.code == "to_zero":
             return f"{count(self.affected, 'SKU')} would go to zero in {place}"
-        if self.code == "price_drop":
+        if self.what != "file" and self.code == "price_drop":
             return f"{count(self.affected, 'price')} would fall by a lot in {place}"
         if self.code == "owner_missing":
             return f"Feeds disagree about {count(self.affected, 'SKU')}"
