@@ -1,116 +1,28 @@
 """The inbox over a database: what each kind of batch does to position, facts, ledger, dirt and dead letters."""
 
 import datetime as dt
-import json
-from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
+from tests.unit.server.inbox_till import FEEDS, NOW, Till, count, facts, gone, made_till, sale, stock
 
-from tillbridge_protocol.changes import Change, FeedInfo, FrozenBatch, FullPart, Source, encode_change, freeze
+from tillbridge_protocol.changes import FullPart, freeze
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat, HeldFile
 from tillbridge_protocol.mailbox import DecideHold, Message, decode_body
 from tillbridge_protocol.positions import Ack, Boot, Position, Resync
-from tillbridge_protocol.records import AsOf, SaleLine, StockLevel
+from tillbridge_protocol.records import AsOf
 from tillbridge_server import reports
 from tillbridge_server.agents import fleet, inbox, mailbox
 from tillbridge_server.agents.inbox import Lane
 from tillbridge_server.store import retention
-from tillbridge_server.store.tables import (
-    agent,
-    dead_letter,
-    dirty,
-    fact,
-    fact_history,
-    feed,
-    hold,
-    ledger,
-    metadata,
-    variant,
-)
-
-NOW = dt.datetime(2026, 3, 14, 9, 0, tzinfo=dt.UTC)
-FEEDS = {"stock": FeedInfo("pos"), "sales": FeedInfo("pos")}
-
-
-class Till:
-    """An agent as the inbox sees it: freezes batches, keeps its chain, counts its requests."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
-        self.position = Position("e1", 0, "")
-        self.boot, self.requests = "b1", 0
-        self.at = NOW
-
-    def batch(self, *changes: Change | bytes, full: FullPart | None = None, **info: object) -> FrozenBatch:
-        """The next batch of the chain."""
-        raw = [one if isinstance(one, bytes) else encode_change(one) for one in changes]
-        feeds = {name: FeedInfo("pos", **info) for name in FEEDS}  # type: ignore[arg-type]
-        at = self.position
-        return freeze(agent="a1", location="mallow", epoch=at.epoch, seq=at.seq + 1, prev=at.head,
-                      feeds=feeds, full=full, changes=raw)
-
-    def deliver(self, batch: FrozenBatch, *, backs_up: bool = False) -> Ack | Resync:
-        """One request; the position moves with the ack."""
-        self.requests += 1
-        lane = Lane(self.position, Boot(self.boot, self.requests), self.at)
-        with self.engine.begin() as conn:
-            answer = inbox.receive_batch(conn, "a1", batch.body, lane, backs_up=backs_up, now=self.at)
-        if isinstance(answer, Ack):
-            self.position = Position(answer.epoch, answer.seq, answer.head)
-        return answer
-
-    def send(self, *changes: Change | bytes, **more: object) -> Ack | Resync:
-        """Freeze and deliver."""
-        return self.deliver(self.batch(*changes, **more))  # type: ignore[arg-type]
+from tillbridge_server.store.tables import dead_letter, dirty, fact_history, feed, hold, ledger, variant
 
 
 @pytest.fixture
 def till() -> Till:
     """An enrolled agent and an empty database."""
-    from sqlalchemy.pool import StaticPool
-
-    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
-    metadata.create_all(engine)
-    with engine.begin() as conn:
-        conn.execute(agent.insert().values(
-            id="a1", location_id="mallow", key_id="a/a1/1", public_key="00" * 32, status="active", host="{}", seq=0,
-            head="", durable_seq=0, boot_n=0, boots_seen="[]", resync_asked=False, enrolled_at=NOW,
-        ))
-    return Till(engine)
-
-
-def stock(code: str, count: int, feed_name: str = "stock") -> Change:
-    """A count."""
-    as_of = AsOf(NOW, NOW, "observed")
-    record = StockLevel(code, Decimal(count), as_of)
-    return Change(feed_name, "stock_level", code, "put", record, Source("S.CSV", "ab", 2))
-
-
-def gone(code: str) -> Change:
-    """An item that is not listed any more."""
-    return Change("stock", "stock_level", code, "gone")
-
-
-def sale(number: str, quantity: int = 1) -> Change:
-    """A sale line."""
-    return Change("sales", "sale_line", number, "put", SaleLine(number, "001", Decimal(quantity), NOW))
-
-
-def facts(till: Till) -> dict[str, str | None]:
-    """Code to count; None for gone."""
-    with till.engine.begin() as conn:
-        return {
-            row.code: None if row.gone else json.loads(row.value)["on_hand"]
-            for row in conn.execute(sa.select(fact.c.code, fact.c.gone, fact.c.value))
-        }
-
-
-def count(till: Till, table: sa.Table) -> int:
-    """Rows of a table."""
-    with till.engine.begin() as conn:
-        return conn.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+    return made_till()
 
 
 def test_a_batch_becomes_facts_history_variants_and_dirt(till: Till) -> None:
@@ -238,32 +150,6 @@ def test_a_batch_for_another_location_is_refused_whole(till: Till) -> None:
     assert facts(till) == {}
 
 
-def test_boot_ids_a_b_a_freeze_the_identity(till: Till) -> None:
-    """Two machines use one key; nothing of either is used until a person decided."""
-    till.send(stock("001", 5))
-    till.boot, till.requests, till.at = "b2", 0, NOW + dt.timedelta(minutes=1)
-    till.send(stock("001", 6))
-    till.boot, till.requests, till.at = "b1", 7, NOW + dt.timedelta(minutes=2)
-    till.send(stock("001", 7))
-    assert facts(till) == {"001": "6"}
-    with pytest.raises(ProtocolError) as caught:
-        till.send(stock("001", 8))
-    assert caught.value.code == "frozen"
-    with till.engine.begin() as conn:
-        assert conn.execute(sa.select(hold.c.code, hold.c.state)).all() == [("clone", "open")]
-
-
-def test_a_request_counter_that_goes_back_moves_nothing(till: Till) -> None:
-    """A late packet, or a machine restored while running."""
-    first = till.batch(stock("001", 5))
-    till.requests = 5
-    till.deliver(first)
-    till.requests = 3
-    answer = till.send(stock("001", 6))
-    assert isinstance(answer, Resync)
-    assert facts(till) == {"001": "5"}
-
-
 def test_durable_waits_for_a_backup_where_there_is_one(till: Till) -> None:
     """Without a backup applied counts as durable, and `init` says so."""
     assert till.deliver(till.batch(stock("001", 5)), backs_up=True) == Ack("e1", 1, till.position.head, 0)
@@ -378,29 +264,3 @@ def test_old_batches_are_forgotten_but_the_last(till: Till) -> None:
     assert isinstance(again, Ack)
     assert again.repeated
     assert isinstance(till.deliver(batches[0]), Resync)
-
-
-def test_a_late_packet_of_a_start_nobody_heard_of_begins_nothing(till: Till) -> None:
-    """Its first request was held up while the agent started again: the old epoch must not come alive, nor freeze us."""
-    late = till.batch(stock("001", 1))
-    till.boot, till.requests, till.position, till.at = "b2", 0, Position("e2", 0, ""), NOW
-    till.send(stock("001", 5))
-    till.at = NOW + dt.timedelta(minutes=1)
-    till.send(stock("001", 6))
-    with till.engine.begin() as conn:
-        lane = Lane(Position("e1", 0, ""), Boot("b1", 1), NOW)
-        answer = inbox.receive_batch(conn, "a1", late.body, lane, backs_up=False, now=till.at)
-    assert answer == Resync(Position("e1", 0, ""), "behind")
-    till.send(stock("001", 7))
-    assert facts(till) == {"001": "7"}
-
-
-def test_a_start_within_the_same_second_is_asked_again(till: Till) -> None:
-    """`created` has whole seconds; a second later there is no doubt."""
-    till.send(stock("001", 5))
-    till.boot, till.requests = "b2", 0
-    with pytest.raises(ProtocolError) as caught:
-        till.send(stock("001", 6))
-    assert caught.value.code == "clock"
-    till.at = NOW + dt.timedelta(seconds=1)
-    assert isinstance(till.send(stock("001", 6)), Ack)
