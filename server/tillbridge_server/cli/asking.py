@@ -20,6 +20,8 @@ from tillbridge_server.door import Call, NotRunning, ask
 from tillbridge_server.errors import TillbridgeError
 from tillbridge_server.store.database import make_engine
 
+#: Exit code of a verb that found something a person has to look at.
+FINDINGS = 1
 PHASES = ("observe", "stock_and_price", "orders", "everything")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -118,11 +120,13 @@ def ledger(config_path: Any, as_json: bool, kind: str) -> None:
 @json_option
 @click.pass_context
 def holds(context: click.Context, config_path: Any, as_json: bool) -> None:
-    """What is held and waits for a person; `holds approve|reject ID --why …` decides."""
+    """What is held and waits for a person; `holds approve|reject ID --why …` decides. Ends with 1 when anything is."""
     context.obj = config_path
     if context.invoked_subcommand is None:
         document = ask(load_config(config_path), "holds", {})
         _print(document) if as_json else tell_holds(document)
+        if document["holds"]:
+            raise click.exceptions.Exit(FINDINGS)
 
 
 def _decider(verdict: str, words: str) -> click.Command:
@@ -145,9 +149,11 @@ holds.add_command(_decider("reject", "Do not use what is held; the storefront ke
 @config_option
 @json_option
 def dead_letters(config_path: Any, as_json: bool) -> None:
-    """What was well-formed and finally refused."""
+    """What was well-formed and finally refused; ends with 1 when there is any."""
     document = ask(load_config(config_path), "dead-letters", {})
     _print(document) if as_json else tell_dead_letters(document)
+    if document["dead_letters"]:
+        raise click.exceptions.Exit(FINDINGS)
 
 
 @click.command()
