@@ -113,7 +113,7 @@ class BatchLane:
     async def _send_next(self) -> bool:
         """Send the batch in flight or the next one; False when nothing could be frozen."""
         position = await self.store.run(outbox.ensure_epoch, self.new_epoch())
-        batch = await self.store.run(outbox.in_flight) or await self._freeze()
+        batch = await self.next_batch()
         if batch is None:
             return False
         started = self.monotonic()
@@ -126,6 +126,10 @@ class BatchLane:
         if isinstance(answer, Ack):
             log.info("synced", seq=batch.seq, ms=round((self.monotonic() - started) * 1000), dead=len(answer.dead))
         return True
+
+    async def next_batch(self) -> FrozenBatch | None:
+        """The batch in flight, or else the next one, frozen now; None when nothing can be."""
+        return await self.store.run(outbox.in_flight) or await self._freeze()
 
     async def _freeze(self) -> FrozenBatch | None:
         """The next batch: queued state, else a part of a full state, else events.

@@ -1,8 +1,6 @@
 """What this code speaks: the protocol version and the media types that carry it."""
 
 PROTOCOL_VERSION = 1
-#: Oldest version a server still answers (DESIGN §5.24: 24 months back).
-PROTOCOL_VERSION_OLDEST = 1
 
 #: Plain JSON bodies: enrollment, heartbeat, mailbox, every answer.
 CONTENT_TYPE_JSON = f"application/vnd.tillbridge.v{PROTOCOL_VERSION}+json"

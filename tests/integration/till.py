@@ -5,12 +5,14 @@ import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 
 from tillbridge_agent.capture import Capture, Captured, prepare_copies
 from tillbridge_agent.core.feed import FeedConfig
+from tillbridge_agent.core.uplink import Uplink
 from tillbridge_agent.evaluate import open_rows
 from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
@@ -19,6 +21,7 @@ from tillbridge_agent.store import captures, outbox
 from tillbridge_agent.store.captures import Known
 from tillbridge_agent.store.database import AgentStore
 from tillbridge_agent.store.outbox import Sender
+from tillbridge_agent.sync import BatchLane
 from tillbridge_protocol.changes import FeedInfo, FrozenBatch
 
 NOW = dt.datetime(2026, 11, 23, 8, 0, tzinfo=dt.UTC)
@@ -69,7 +72,12 @@ class Till:
             for feed in self.feeds
         })
         self.capture.tidy()
-        self._epochs = (f"epoch-{number}" for number in itertools.count(1))
+        epochs = itertools.count(1)
+        unused: Any = None
+        self.lane = BatchLane(
+            self.store, unused, Uplink(heartbeat_s=15.0), self.fulls, self.sender, unused, Random(1), self.clock,
+            new_epoch=lambda: f"epoch-{next(epochs)}",
+        )
 
     def clock(self) -> dt.datetime:
         """What time it is."""
@@ -108,17 +116,8 @@ class Till:
 
     async def next_batch(self) -> FrozenBatch | None:
         """The batch in flight, or the next one, as the batch lane freezes it."""
-        await self.store.run(outbox.ensure_epoch, next(self._epochs))
-        batch = await self.store.run(outbox.in_flight)
-        now = self.now.isoformat()
-        batch = batch or await self.store.run(outbox.freeze_changes, self.sender, now)
-        while batch is None and (part := await self.fulls.next_part()) is not None:
-            batch = await self.store.run(outbox.freeze_part, self.sender, part, now)
-            if batch is None:
-                self.fulls.restart()
-            elif part.last:
-                self.fulls.finished(part.feed)
-        return batch
+        await self.store.run(outbox.ensure_epoch, self.lane.new_epoch())
+        return await self.lane.next_batch()
 
     def run(self, call: Any, *args: Any, **kwargs: Any) -> Any:
         """A store function in its own transaction."""

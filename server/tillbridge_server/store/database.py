@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -21,7 +21,6 @@ from sqlalchemy.pool import StaticPool
 
 from tillbridge_server import crash
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 GROUP_COMMIT_CALLS_MAX = 64

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tillbridge_protocol.changes import Change
 from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.records import Record, SaleLine, Scan, fields_of
+from tillbridge_protocol.records import Record, SaleLine, Scan, fields_of, key_of
 from tillbridge_server.store.fact_writes import Where, chunks, compact
 from tillbridge_server.store.tables import ledger
 
@@ -47,12 +47,7 @@ def _beside(known: Mapping[tuple[str, str], list[str]], change: Change, number: 
 def content_of(kind: str, record: Record) -> str:
     """The content hash of an event: kind, id and every field."""
     fields = fields_of(record)
-    return hashlib.sha256(f"{kind}\n{record_key(record)}\n{compact(fields)}".encode()).hexdigest()
-
-
-def record_key(record: Record) -> str:
-    """The natural id of an event."""
-    return str(getattr(record, record.key_field))
+    return hashlib.sha256(f"{kind}\n{key_of(record)}\n{compact(fields)}".encode()).hexdigest()
 
 
 def _known(conn: sa.Connection, where: Where, changes: list[Change]) -> dict[tuple[str, str], list[str]]:

@@ -24,8 +24,6 @@ from tillbridge_server.store.tables import (
 )
 
 PAGE = 20
-#: A search looks no further than this many hits.
-HITS_MAX = 200
 
 
 def json_object(text: str | bytes | None) -> dict[str, Any]:
