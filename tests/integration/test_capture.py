@@ -1,12 +1,11 @@
 """What becomes of one file at the agent: believed, held, quarantined, left alone; and by whose word."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.inbox import Inbox, open_inbox
+from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, STOCK, Till, feed_of
 
 from tillbridge_agent.sources.folder import ChangedWhileReading
@@ -22,21 +21,6 @@ def text(stock: dict[str, int], price: str = "9.90") -> str:
 
 FULL = {f"{number:03}": 10 for number in range(40)}
 HALF = {code: count for code, count in FULL.items() if code < "020"}
-
-
-@pytest.fixture
-def till(tmp_path: Path) -> Iterator[Till]:
-    """A till that nothing was captured at."""
-    opened = Till(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
 
 
 def later(till: Till, stock: dict[str, int], name: str = "STOCK.CSV", price: str = "9.90") -> Any:

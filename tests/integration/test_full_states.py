@@ -35,13 +35,6 @@ def till(tmp_path: Path) -> Iterator[Till]:
     opened.close()
 
 
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
-
-
 START = {f"{number:03}": number for number in range(40)}
 
 

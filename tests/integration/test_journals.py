@@ -1,13 +1,12 @@
 """Append-only journals: complete rows once, whatever the till and the disk do to the file."""
 
 import datetime as dt
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 import pytest
-from tests.integration.inbox import Inbox, open_inbox
+from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, Till
 
 from tillbridge_agent import status
@@ -24,21 +23,6 @@ def line(number: int, quantity: str = "1") -> str:
 def lines(*numbers: int) -> str:
     """Several of them."""
     return "".join(line(number) for number in numbers)
-
-
-@pytest.fixture
-def till(tmp_path: Path) -> Iterator[Till]:
-    """A till that nothing was captured at."""
-    opened = Till(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
 
 
 def append(till: Till, text: str, name: str = "SALES.TXT") -> int:

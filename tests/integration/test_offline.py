@@ -1,12 +1,10 @@
 """A day without a line: 1,440 exports accepted while the server is down, then current state goes first."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-import pytest
-from tests.integration.inbox import Inbox, open_inbox
+from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, Till
 
 from tillbridge_agent.store import outbox
@@ -43,13 +41,6 @@ class Shelf:
     def counted(self) -> dict[str, Decimal]:
         """code → on hand, as the last export says."""
         return {code: Decimal(count) for code, count in self.stock.items()}
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
 
 
 async def test_a_day_without_a_line(tmp_path: Path, inbox: Inbox) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.inbox import Inbox, open_inbox
+from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, SALES, STOCK, Till, feed_of
 
 from tillbridge_agent.app import _open_store
@@ -32,21 +32,6 @@ HALF = {code: count for code, count in FULL.items() if code < "020"}
 def text(stock: dict[str, int]) -> str:
     """An export of these items."""
     return "ArtNr;Bestand;VK\n" + "".join(f"{code};{count};9.90\n" for code, count in stock.items())
-
-
-@pytest.fixture
-def till(tmp_path: Path) -> Iterator[Till]:
-    """A till that nothing was captured at."""
-    opened = Till(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
 
 
 def later(till: Till, content: str, name: str = "STOCK.CSV") -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.inbox import Inbox, open_inbox
+from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, SALES, STOCK, Till, feed_of
 
 from tillbridge_agent.store import outbox, setaside
@@ -60,13 +60,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     opened = Watched(tmp_path)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """A head office that has heard nothing."""
-    with open_inbox() as opened:
-        yield opened
 
 
 async def test_share_vanishes_and_comes_back(watched: Watched, inbox: Inbox) -> None:

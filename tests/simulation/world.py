@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
-from tests.simulation.wire import Crash, FaultPlan, Wire
+from tests.simulation.wire import AGENT, Crash, FaultPlan, Wire
 
 from tillbridge_agent import crash as agent_crash
 from tillbridge_agent.capture import Capture, prepare_copies
@@ -29,7 +29,7 @@ from tillbridge_agent.evaluate import open_rows
 from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.sources.folder import ChangedWhileReading, list_folder
-from tillbridge_agent.store import captures, outbox
+from tillbridge_agent.store import captures
 from tillbridge_agent.store.database import open_database, transact
 from tillbridge_agent.store.outbox import Sender
 from tillbridge_agent.sync import BatchLane
@@ -41,7 +41,7 @@ from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import metadata
 
 START = dt.datetime(2026, 3, 1, 6, tzinfo=dt.UTC)
-AGENT, LOCATION = "agent-1", "mallow"
+LOCATION = "mallow"
 
 
 class DirectStore:
@@ -342,6 +342,3 @@ def template_database(folder: Path) -> bytes:
     content = connection.serialize()
     connection.close()
     return content
-
-
-__all__ = ["AGENT", "LOCATION", "World", "outbox", "template_database"]
