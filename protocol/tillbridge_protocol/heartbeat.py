@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from tillbridge_protocol.records import Instant
+from tillbridge_protocol.records import AsOf, Instant
 
 
 class FeedHealth(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -19,6 +19,8 @@ class FeedHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     holds: int = 0
     quarantined: int = 0
     problem: str = ""
+    #: When its last accepted file was true; only while nothing of it waits to be sent.
+    as_of: AsOf | None = None
 
 
 class HeldFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,8 +49,15 @@ class Quarantined(msgspec.Struct, frozen=True, omit_defaults=True):
     line: int = 0
 
 
+class OrdersHealth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether this agent can place web orders: how many are in each of its states, and what hinders it, if anything."""
+
+    states: dict[str, int] = {}
+    problem: str = ""
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
-    """Everything head office must know of one agent now."""
+    """Everything head office must know of one agent now; `orders` None: it is not configured to place orders."""
 
     version: str
     at: Instant
@@ -60,6 +69,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     quarantine: list[Quarantined]
     disk_free_bytes: int
     counters: dict[str, int]
+    orders: OrdersHealth | None = None
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, tag_field="answer", tag="heartbeat"):

@@ -10,6 +10,7 @@ import msgspec
 
 from tillbridge_protocol.errors import UNREADABLE
 from tillbridge_protocol.limits import POLL_WAIT_S_MAX
+from tillbridge_protocol.orders import OrderId, OrderStandings, SignedOrder
 from tillbridge_protocol.records import Text
 
 
@@ -28,7 +29,23 @@ class LookAgain(msgspec.Struct, frozen=True, tag_field="kind", tag="look_again")
     feed: Text
 
 
-Body = DecideHold | LookAgain
+class PlaceOrder(msgspec.Struct, frozen=True, tag_field="kind", tag="place_order"):
+    """Place this order at the till; a higher revision replaces an earlier one."""
+
+    order: SignedOrder
+
+
+class MarkOrder(msgspec.Struct, frozen=True, tag_field="kind", tag="mark_order"):
+    """A person at head office looked, or a till's sale proves it: this order is in the till, or called off."""
+
+    order: OrderId
+    revision: int
+    mark: Literal["imported", "cancelled"]
+    reason: str
+    by: str
+
+
+Body = DecideHold | LookAgain | PlaceOrder | MarkOrder
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -39,16 +56,22 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """What the agent asks: how long to wait, and which messages it has dealt with."""
+    """What the agent asks: how long to wait, which messages it has dealt with, and whether to be told its orders.
+
+    `standings` asks what the server knows of this agent's orders; the answer has them only when the position in
+    the request is the server's own (DESIGN §5.7).
+    """
 
     wait_s: float = POLL_WAIT_S_MAX
     done: list[str] = []
+    standings: bool = False
 
 
 class Mail(msgspec.Struct, frozen=True, tag_field="answer", tag="mail"):
-    """The messages that wait, oldest first; empty after the wait."""
+    """The messages that wait, oldest first; empty after the wait. `standings` only when they were asked for."""
 
     messages: list[Message]
+    standings: OrderStandings | None = None
 
 
 _BODY: msgspec.json.Decoder[Body] = msgspec.json.Decoder(Body)

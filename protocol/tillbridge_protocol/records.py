@@ -138,8 +138,32 @@ class Scan(msgspec.Struct, frozen=True, tag_field="kind", tag="scan", omit_defau
         _in_utc(self, "at")
 
 
-Record = Product | StockLevel | Price | Cost | SaleLine | Scan
-Kind = Literal["product", "stock_level", "price", "cost", "sale_line", "scan"]
+class OrderState(msgspec.Struct, frozen=True, tag_field="kind", tag="order_state", omit_defaults=True):
+    """What an agent says of one web order; `id` is random, drawn with the step it tells.
+
+    `sequence` and `file` name the import file once there is one; `code` and `message` say why an order was
+    rejected, is uncertain or expired.
+    """
+
+    id: Text
+    order: Text
+    revision: int
+    state: str
+    at: Instant
+    sequence: int | None = None
+    file: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+    key_field: ClassVar[str] = "id"
+
+    def __post_init__(self) -> None:
+        """Times in UTC. Raises ValueError for naive ones."""
+        _in_utc(self, "at")
+
+
+Record = Product | StockLevel | Price | Cost | SaleLine | Scan | OrderState
+Kind = Literal["product", "stock_level", "price", "cost", "sale_line", "scan", "order_state"]
 
 KINDS: dict[str, type[Record]] = {
     "product": Product,
@@ -148,11 +172,12 @@ KINDS: dict[str, type[Record]] = {
     "cost": Cost,
     "sale_line": SaleLine,
     "scan": Scan,
+    "order_state": OrderState,
 }
 #: Latest value per key wins; the outbox keeps one change per key.
 STATE_KINDS = frozenset({"product", "stock_level", "price", "cost"})
 #: Every one counts; natural ids, never coalesced.
-EVENT_KINDS = frozenset({"sale_line", "scan"})
+EVENT_KINDS = frozenset({"sale_line", "scan", "order_state"})
 
 
 def kind_of(record: Record) -> str:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from tillbridge_agent import crash
 
 R = TypeVar("R")
-SCHEMA_STEPS = 1
+SCHEMA_STEPS = 2
 
 
 def load_statements(text: str) -> dict[str, str]:

@@ -8,13 +8,23 @@ from sqlite_utils import Database, Migrations
 
 migrations = Migrations("tillbridge-agent")
 #: Kept in PRAGMA user_version, so that a start with nothing due needs no import of this module.
-STEPS = 1
+STEPS = 2
 
 
 @migrations()
 def m001_first(db: Database) -> None:
     """Outbox, snapshot, holds, quarantine."""
-    for statement in _FIRST.split(";"):
+    _run(db, _FIRST)
+
+
+@migrations()
+def m002_orders_and_devices(db: Database) -> None:
+    """Web orders on their way into the till, the till's answers to them, devices."""
+    _run(db, _ORDERS)
+
+
+def _run(db: Database, script: str) -> None:
+    for statement in script.split(";"):
         if statement.strip():
             db.execute(statement)
 
@@ -61,4 +71,19 @@ CREATE TABLE quarantine (
   text TEXT NOT NULL, whole_file INTEGER NOT NULL, n INTEGER NOT NULL, state TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX quarantine_content ON quarantine (feed, sha256);
+"""
+
+#: web_order: one row per order and revision, kept for ever without its payload, so that none is placed twice.
+#: `nonce` is drawn before the mark file is made and stands in it; `confirmed`: the server has acked `received`.
+_ORDERS = """
+ALTER TABLE batch ADD COLUMN orders INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE web_order (
+  id TEXT, revision INTEGER, state TEXT NOT NULL, payload BLOB, sha256 TEXT NOT NULL, placed_at TEXT NOT NULL,
+  received_at TEXT NOT NULL, state_at TEXT NOT NULL, confirmed INTEGER NOT NULL, nonce TEXT, sequence INTEGER,
+  file TEXT, file_sha256 TEXT, code TEXT, message TEXT, PRIMARY KEY (id, revision)
+) WITHOUT ROWID;
+CREATE INDEX web_order_state ON web_order (state);
+CREATE TABLE order_answer (
+  sha256 TEXT, name TEXT, seen_at TEXT NOT NULL, text TEXT NOT NULL, problem TEXT, PRIMARY KEY (sha256, name)
+) WITHOUT ROWID
 """

@@ -40,6 +40,8 @@ agent = Table(
     Column("enrolled_at", InstantType, nullable=False),
     Column("last_seen_at", InstantType),
     Column("heartbeat", Text),  # JSON Heartbeat, the latest
+    Column("orders_told_epoch", String),  # the epoch for which it was last told what is known of its orders
+    Column("orders_told_at", InstantType),
 )
 agent_epoch = Table(
     "agent_epoch", metadata,  # every epoch ever begun; one that comes back is refused
@@ -189,6 +191,7 @@ reservation = Table(
     Column("line", Integer, primary_key=True),
     Column("variant_id", String, nullable=False),
     Column("quantity", DecimalType, nullable=False),
+    Column("counted", DecimalType, nullable=False, server_default="0"),  # pieces of it that a count includes by now
     Column("state", String, nullable=False),  # open | released
     Column("created_at", InstantType, nullable=False),
     Column("released_at", InstantType),
