@@ -95,7 +95,7 @@ def available(
     terms += [
         Term(RESERVATION, plain(one.quantity.copy_negate()), one.location, one.order, RULE_RESERVED)
         for one in sorted(known.reservations, key=lambda one: (one.location, one.order, one.line))
-        if in_pool(pool, one.location)
+        if not one.location or in_pool(pool, one.location)  # an order without a place yet is promised by all
     ]
     if buffer:
         terms.append(Term(BUFFER, plain(buffer.copy_negate()), rule=RULE_BUFFER))

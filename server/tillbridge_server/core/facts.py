@@ -1,8 +1,8 @@
 """Facts as the rules see them: what one feed said of one code, with its source and what an absence means."""
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
 from tillbridge_protocol.records import Price, Product, Record, StockLevel
@@ -54,7 +54,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Pieces promised to a web order that no count includes yet."""
+    """Pieces promised to a web order that no count includes yet; `location` "" while none was found for it."""
 
     location: str
     order: str
@@ -71,6 +71,8 @@ class Known:
     facts: tuple[Fact, ...] = ()
     movements: tuple[Movement, ...] = ()
     reservations: tuple[Reservation, ...] = ()
+    #: Per storefront the position of its latest order with this variant that was taken in.
+    orders_through: Mapping[str, int] = field(default_factory=dict)
 
 
 def meant(

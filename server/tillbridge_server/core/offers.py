@@ -35,8 +35,11 @@ class ShownSale(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     to: str | None
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """What shoppers see of an offer; this and nothing else goes to connectors."""
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What shoppers see of an offer; this and nothing else goes to connectors.
+
+    `through` is the position of this storefront's latest order that `available` already accounts for.
+    """
 
     variant: str
     codes: tuple[str, ...]
@@ -47,9 +50,10 @@ class Shown(msgspec.Struct, frozen=True):
     sale: ShownSale | None
     price_now: Decimal
     was: Decimal | None
+    through: int = 0
 
 
-class OfferValue(msgspec.Struct, frozen=True):
+class OfferValue(msgspec.Struct, frozen=True, omit_defaults=True):
     """An offer as it is stored: what should be shown, with the reasons, None where unknown."""
 
     variant: str
@@ -62,7 +66,8 @@ class OfferValue(msgspec.Struct, frozen=True):
     sale: ShownSale | None
     price_now: Decimal | None
     was: Decimal | None
-    why: tuple[str, ...] = ()
+    why: tuple[str, ...]
+    through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Offer:
     pricing: Pricing
     visibility: Visibility
     conflicts: tuple[tuple[str, Conflict], ...] = ()  # (part, conflict)
+    through: int = 0
 
     @property
     def sale(self) -> ShownSale | None:
@@ -105,7 +111,10 @@ def make_offer(
     )
     found = ((STOCK, stock.conflict), (PRICE, pricing.conflict), (TEXT, title_conflict))
     conflicts = tuple((part, conflict) for part, conflict in found if conflict is not None)
-    return Offer(storefront.id, known.variant, known.codes, title, title_source, stock, pricing, seen, conflicts)
+    through = known.orders_through.get(storefront.id, 0)
+    return Offer(
+        storefront.id, known.variant, known.codes, title, title_source, stock, pricing, seen, conflicts, through,
+    )
 
 
 def wanted(offer: Offer, shown: Shown | None, kept: Collection[str]) -> Shown | None:
@@ -117,19 +126,19 @@ def wanted(offer: Offer, shown: Shown | None, kept: Collection[str]) -> Shown | 
         return None
     if offer.visibility.state == HIDDEN:
         return _kept_visible(offer, shown) if shown is not None and VISIBLE in kept else None
-    value, pricing = offer.availability.value, offer.pricing
+    value, through, pricing = offer.availability.value, offer.through, offer.pricing
     if shown is not None and STOCK in kept:
-        value = shown.available
+        value, through = shown.available, shown.through
     assert value is not None, "a live offer knows its stock or keeps it"
     title = shown.title if shown is not None and TEXT in kept else offer.title
     if shown is not None and PRICE in kept:
-        return msgspec.structs.replace(shown, codes=offer.codes, title=title, available=value)
+        return msgspec.structs.replace(shown, codes=offer.codes, title=title, available=value, through=through)
     assert pricing.list_price is not None, "a live offer has a price or keeps it"
     assert pricing.price_now is not None, "a list price gives a price now"
     return Shown(
         variant=offer.variant, codes=offer.codes, title=title, available=value, currency=pricing.currency,
         list_price=_digits(pricing.list_price), sale=offer.sale, price_now=_digits(pricing.price_now),
-        was=None if pricing.was is None else _digits(pricing.was),
+        was=None if pricing.was is None else _digits(pricing.was), through=through,
     )
 
 
@@ -147,7 +156,7 @@ def stored(offer: Offer, state: Visibility) -> OfferValue:
     return OfferValue(
         variant=offer.variant, codes=offer.codes, title=offer.title, available=stock.value, unclamped=stock.unclamped,
         currency=pricing.currency, list_price=pricing.list_price, sale=offer.sale, price_now=pricing.price_now,
-        was=pricing.was, why=state.why,
+        was=pricing.was, why=state.why, through=offer.through,
     )
 
 
@@ -158,6 +167,7 @@ def shown_from_stored(value: OfferValue) -> Shown | None:
     return Shown(
         variant=value.variant, codes=value.codes, title=value.title, available=value.available,
         currency=value.currency, list_price=value.list_price, sale=value.sale, price_now=value.price_now, was=value.was,
+        through=value.through,
     )
 
 
@@ -217,7 +227,7 @@ def _kept_visible(offer: Offer, shown: Shown) -> Shown:
     value = offer.availability.value
     if value is None or value <= 0 or value >= shown.available:
         return shown
-    return msgspec.structs.replace(shown, available=value)
+    return msgspec.structs.replace(shown, available=value, through=offer.through)
 
 
 def _digits(amount: Decimal) -> Decimal:

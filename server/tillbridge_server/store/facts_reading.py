@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tillbridge_protocol.records import KINDS, Record
 from tillbridge_server.core.facts import Fact, Known, Movement, Reservation, Source, meant
 from tillbridge_server.store.fact_writes import chunks
+from tillbridge_server.store.order_tables import order_line, web_order
 from tillbridge_server.store.tables import fact, fact_history, feed, ledger, location, numbering_code, reservation
 
 #: The kinds that rules read. Costs and scans are never part of an offer.
@@ -76,12 +77,12 @@ def read_known(
         info = feeds[row["location_id"], row["feed"]]
         facts[variant_of[info.numbering, row["code"]]].append(_fact(row, said, info))
     movements = _movements(conn, feeds, variant_of, facts, tuple(moving), at)
-    reserved = _reservations(conn, variants, at)
+    reserved, through = _reservations(conn, variants, at), _orders_through(conn, variants)
     return {
         variant: Known(
             variant, tuple(sorted({code for _, code in pairs})),
             tuple(sorted(facts[variant], key=lambda one: (one.location, one.feed, one.kind, one.code))),
-            tuple(movements.get(variant, ())), tuple(reserved.get(variant, ())),
+            tuple(movements.get(variant, ())), tuple(reserved.get(variant, ())), through.get(variant, {}),
         )
         for variant, pairs in codes.items()
     }
@@ -223,7 +224,23 @@ def _reservations(
             still = reservation.c.released_at.is_(None) | (reservation.c.released_at > at)
             query = query.where(reservation.c.created_at <= at, still)
         for row in conn.execute(query):
-            found[row.variant_id].append(Reservation(row.location_id, row.order_id, row.line, row.quantity))
+            left = row.quantity - row.counted if at is None else row.quantity
+            found[row.variant_id].append(Reservation(row.location_id, row.order_id, row.line, left))
+    return found
+
+
+def _orders_through(conn: sa.Connection, variants: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By variant and storefront, the position of the latest order taken in."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    latest = sa.func.max(web_order.c.position).label("latest")
+    for some in chunks(variants):
+        query = (
+            sa.select(order_line.c.variant_id, web_order.c.storefront, latest)
+            .join(web_order, web_order.c.id == order_line.c.order_id)
+            .where(order_line.c.variant_id.in_(some)).group_by(order_line.c.variant_id, web_order.c.storefront)
+        )
+        for row in conn.execute(query):
+            found[row.variant_id][row.storefront] = row.latest
     return found
 
 
