@@ -30,6 +30,7 @@ from tillbridge_agent.evaluate import open_rows
 from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.local import LocalDoor
+from tillbridge_agent.service import notify
 from tillbridge_agent.sources.folder import FolderHints
 from tillbridge_agent.store import captures, outbox
 from tillbridge_agent.store.captures import Known
@@ -103,6 +104,7 @@ class Agent:
         self._door = LocalDoor(config.state, self._deeds.verbs())
         await self._door.open()
         self._start_loops(store, transport)
+        notify.say("READY=1", f"STATUS={self.identity.location} at {self.identity.server}")
         log.info("running", location=self.identity.location, server=self.identity.server, status_page=self._door.url)
 
     async def run_until(self, stop: asyncio.Event) -> None:
@@ -117,6 +119,7 @@ class Agent:
 
     async def stop(self) -> None:
         """Stop the loops, finish the capture under way, close the database."""
+        notify.say("STOPPING=1")
         await self._door.close()
         for task in self._tasks:
             task.cancel()
@@ -152,6 +155,9 @@ class Agent:
         self._tasks.append(asyncio.create_task(self.lane.run(), name="batches"))
         mail = MailLane(store, transport, self._deeds.deal)
         self._tasks.append(asyncio.create_task(mail.run(), name="mailbox"))
+        if (silence_s := notify.watchdog_s()) is not None:
+            answers = notify.keep_alive(lambda: store.run(outbox.meta, "epoch"), silence_s)
+            self._tasks.append(asyncio.create_task(answers, name="watchdog"))
 
     def _sender(self) -> Sender:
         feeds = {

@@ -27,6 +27,7 @@ from tillbridge_server.dashboard.context import DashboardContext
 from tillbridge_server.dashboard.routes import setup_dashboard
 from tillbridge_server.door import Door
 from tillbridge_server.errors import ConfigError
+from tillbridge_server.service import notify
 from tillbridge_server.store.database import Store, make_engine
 from tillbridge_server.store.migrations import migrate
 from tillbridge_server.verbs import VERBS
@@ -96,6 +97,7 @@ class Server:
         self._door = Door(store, config, VERBS, root=keys.root, clock=utc_now, acted=self._acted)
         self._runners.append(await self._door.open())
         self._start_loops(store)
+        notify.say("READY=1", f"STATUS={config.public_url}")
         log.info("serving", url=config.public_url, listen=config.listen)
 
     async def run_until(self, stop: asyncio.Event) -> None:
@@ -110,6 +112,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening, stop the loops, close the database."""
+        notify.say("STOPPING=1")
         self._door.close()
         for task in self._tasks:
             task.cancel()
@@ -131,6 +134,8 @@ class Server:
             )
             self._loop(f"publisher {shop.id}", publisher.run())
         self._loop("sweeper", Sweeper(store, utc_now).run())
+        if (silence_s := notify.watchdog_s()) is not None:
+            self._loop("watchdog", notify.keep_alive(lambda: asyncio.sleep(0), silence_s))
         if config.backup is not None:
             self._loop("backup", self._back_up_nightly())
 

@@ -27,7 +27,7 @@ for _verb in (*running.VERBS, check, *asking.VERBS, simulate):
 def main() -> None:
     """Run one verb; errors become one clear sentence, a hint and the exit code."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="tillbridge-agent", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -27,7 +27,7 @@ def main() -> None:
     """Run one verb; errors become one clear sentence, a hint and the exit code."""
     os.umask(0o077)  # keys, database, backups and their half-made copies are for the server's own user
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="tillbridge-server", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -1,0 +1,1 @@
+"""What the server needs to be a service of the operating system; without a service manager all of it does nothing."""
