@@ -21,6 +21,7 @@ def m001_first(db: Database) -> None:
 def m002_orders_and_devices(db: Database) -> None:
     """Web orders on their way into the till, the till's answers to them, devices."""
     _run(db, _ORDERS)
+    _run(db, _DEVICES)
 
 
 def _run(db: Database, script: str) -> None:
@@ -85,5 +86,14 @@ CREATE TABLE web_order (
 CREATE INDEX web_order_state ON web_order (state);
 CREATE TABLE order_answer (
   sha256 TEXT, name TEXT, seen_at TEXT NOT NULL, text TEXT NOT NULL, problem TEXT, PRIMARY KEY (sha256, name)
+) WITHOUT ROWID
+"""
+
+#: device: what came last from each one, kept with it in one transaction, so that what a scanner sends once more
+#: because it got no ACK is known for what it is. `acked`: the scanner has surely got the ACK.
+_DEVICES = """
+CREATE TABLE device (
+  name TEXT PRIMARY KEY, last_text TEXT, last_symbology TEXT, last_at TEXT, acked INTEGER NOT NULL,
+  scans INTEGER NOT NULL, repeated INTEGER NOT NULL, noise INTEGER NOT NULL
 ) WITHOUT ROWID
 """
