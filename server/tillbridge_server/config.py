@@ -17,7 +17,7 @@ DEFAULT_FILE = "server.toml"
 
 
 class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the nightly backup goes (relative to server.toml) and at what local time, "HH:MM"."""
+    """Where the nightly backup goes (relative to `state`) and at what local time, "HH:MM"."""
 
     folder: str = "backups"
     at: Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "02:30"
@@ -25,9 +25,10 @@ class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything server.toml may say; paths are relative to the file's folder."""
+    """Everything server.toml may say; paths are relative to `state`, and that to the file's folder."""
 
     name: str
+    state: str = "."
     listen: str = "127.0.0.1:8080"
     public_url: str = "http://127.0.0.1:8080"
     public_names: tuple[str, ...] = ()
@@ -48,8 +49,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def folder(self) -> Path:
-        """The folder of server.toml; every other path hangs below it."""
-        return Path(self.path).parent
+        """The folder of what the server keeps: database, keys, backups, the door; every other path hangs below it."""
+        return Path(self.path).parent / self.state
 
     @property
     def host(self) -> str:

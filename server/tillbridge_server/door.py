@@ -1,6 +1,6 @@
 """The admin door of a running server: CLI verbs ask here, so that nothing else opens the database.
 
-127.0.0.1 on a free port; address and token stand in `door.json` beside server.toml, readable by its owner only.
+127.0.0.1 on a free port; address and token stand in `door.json` in the state folder, readable by its owner only.
 """
 
 import asyncio

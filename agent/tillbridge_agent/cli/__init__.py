@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 findings, 2 configuration or usage, 3 agent or server not reachable.
 """
 
+import os
 import sys
 
 import click
@@ -38,7 +39,9 @@ def main() -> None:
     except ConfigError as error:
         _say(str(error), 2)
     except NotRunning:
-        _say("No agent is running here. Start it with `tillbridge-agent run`, or pass --config.", 3)
+        service = os.environ.get("TILLBRIDGE_SERVICE", "")  # set by the command of an installed package
+        start = f"systemctl start {service}" if service else "tillbridge-agent run"
+        _say(f"No agent is running here. Start it with `{start}`, or pass --config.", 3)
     except TryLater as error:
         _say(str(error), 3)
     except AgentError as error:

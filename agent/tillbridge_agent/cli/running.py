@@ -52,10 +52,9 @@ def enroll(url: str, code: str, config_path: Path) -> None:
     clock = Clock(lambda: dt.datetime.now(dt.UTC))
     identity = asyncio.run(enroll_at(url, code, config.state, version=version("tillbridge-agent"), clock=clock))
     click.echo(f"This machine now speaks for {identity.location}, as agent {identity.agent}.")
-    if made:
-        click.echo(f"Describe your exports in {config_path}, then run: tillbridge-agent run --config {config_path}")
-    else:
-        click.echo(f"Next: tillbridge-agent run --config {config_path}")
+    service = os.environ.get("TILLBRIDGE_SERVICE")  # set by the command of an installed package
+    start = f"systemctl restart {service}" if service else f"tillbridge-agent run --config {config_path}"
+    click.echo(f"Describe your exports in {config_path}, then run: {start}" if made or service else f"Next: {start}")
 
 
 @click.command()

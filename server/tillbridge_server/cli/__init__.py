@@ -38,7 +38,9 @@ def main() -> None:
     except ConfigError as error:
         _say(str(error), error.hint, 2)
     except NotRunning:
-        _say("The server is not running here.", "Start it with `tillbridge-server serve`, or pass --config.", 3)
+        start = os.environ.get("TILLBRIDGE_SERVICE", "")
+        start = f"systemctl start {start}" if start else "tillbridge-server serve"
+        _say("The server is not running here.", f"Start it with `{start}`, or pass --config.", 3)
     except TillbridgeError as error:
         _say(error.message, error.hint, 1)
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ipaddress
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ config_option = click.option(
 _TEMPLATE = """\
 # Tillbridge server. Every key is explained in server/README.md.
 name = "{name}"
-listen = "{listen}"
+{state}listen = "{listen}"
 public_url = "{url}"
 time_zone = "{zone}"
 {tls}{demo}
@@ -55,16 +56,19 @@ at = "02:30"
 @click.option("--activate", type=click.Choice(["by_hand", "auto"]), default="by_hand", show_default=True,
               help="Who lets a new product be shown: a person, or nobody needs to.")
 @click.option("--demo", is_flag=True, help="A demo server: the shop window says so.")
+@click.option("--state", default=".", show_default=True, envvar="TILLBRIDGE_SERVER_STATE",
+              help="Folder of database, keys and backups; relative to that of server.toml.")
 @click.option("--no-backup", is_flag=True, help="No nightly backup: a restored server then loses sale lines.")
 def init(
     config_path: Path, name: str, listen: str, public_url: str, currency: str, zone: str, activate: str,
-    demo: bool, no_backup: bool,
+    demo: bool, state: str, no_backup: bool,
 ) -> None:
     """Make server.toml, the keys and an empty database; never overwrites."""
     if config_path.exists():
         raise ConfigError(str(config_path), "", "exists already.", "Nothing was changed. Start it with `serve`.")
-    folder = config_path.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = config_path.resolve().parent / state
+    for each in (folder, config_path.resolve().parent):
+        each.mkdir(parents=True, exist_ok=True)
     url = public_url or f"http://{listen}"
     if urlsplit(url).scheme != "https" and not is_loopback(listen.rpartition(":")[0].strip("[]")):
         raise ConfigError(str(config_path), "listen", f"{listen} can be reached from outside, so it needs TLS.",
@@ -76,6 +80,7 @@ def init(
     make_keys(folder / "keys", now, authority)
     config_path.write_text(_TEMPLATE.format(
         name=name, listen=listen, url=url, zone=zone, currency=currency, activate=activate,
+        state="" if state == "." else f'state = "{Path(state).as_posix()}"\n',
         tls='tls_cert = "keys/tls.pem"\ntls_key = "keys/tls.key"\n' if secure else "",
         demo="demo = true\n" if demo else "", backup="" if no_backup else _BACKUP,
     ), encoding="utf-8")
@@ -85,14 +90,20 @@ def init(
     engine.dispose()
     if config.database_url.startswith("sqlite:///"):
         Path(config.database_url.removeprefix("sqlite:///")).chmod(0o600)
-    click.echo(f"Made {config_path}, its keys and its database.")
+    click.echo(f"Made {config_path}, and its keys and its database in {folder}.")
     click.echo(
         "No backup is set up: what agents sent counts as safe at once, and a restored server loses what came since."
         if no_backup else
         f"A verified backup is made every night at {config.backup.at if config.backup else ''} into backups/. "
         "Copy that folder, and keys/, to another machine."
     )
-    click.echo(f"Move keys/root.key to a safe place offline. Next: tillbridge-server serve --config {config_path}")
+    click.echo(f"Move keys/root.key to a safe place offline. Next: {how_to_start(config_path)}")
+
+
+def how_to_start(config_path: Path) -> str:
+    """The command that starts the server: that of its service where it was installed as one."""
+    service = os.environ.get("TILLBRIDGE_SERVICE")
+    return f"systemctl restart {service}" if service else f"tillbridge-server serve --config {config_path}"
 
 
 @click.command()
