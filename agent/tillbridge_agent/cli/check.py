@@ -34,6 +34,7 @@ _VERDICTS = {
 @click.option("--against", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="An earlier export: show what has changed since then.")
 @click.option("--config", "config_file", default="agent.toml", show_default=True, type=click.Path(path_type=Path),
+              envvar="TILLBRIDGE_AGENT_CONFIG",
               help="Where FEED is looked up when it is a name.")
 def check(feed: str, file: Path, as_json: bool, limit: int, against: Path | None, config_file: Path) -> None:
     """Show what FEED, a TOML file or a configured name, reads in FILE.
