@@ -67,7 +67,7 @@ class Poll(msgspec.Struct, frozen=True):
     standings: bool = False
 
 
-class Mail(msgspec.Struct, frozen=True, tag_field="answer", tag="mail"):
+class Mail(msgspec.Struct, frozen=True, tag_field="answer", tag="mail", omit_defaults=True):
     """The messages that wait, oldest first; empty after the wait. `standings` only when they were asked for."""
 
     messages: list[Message]

@@ -96,6 +96,7 @@ NEVER_PLACE = frozenset({PUBLISHED, TAKEN, ACCEPTED, REJECTED, SOLD, COUNTED, UN
 STEPS: tuple[Step, ...] = (
     Step(UNROUTED, "route", ROUTED, "server"),
     Step(UNROUTED, "cancelled", CANCELLED, "person"),
+    Step(ROUTED, "withdraw", UNROUTED, "server"),
     Step(ROUTED, "receive", RECEIVED, "agent"),
     Step(RECEIVED, "spool", READY, "agent"),
     Step(READY, "publish", PUBLISHED, "agent"),

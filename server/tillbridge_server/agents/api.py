@@ -36,7 +36,10 @@ from tillbridge_server.agents import enrollment, fleet, inbox, mailbox
 from tillbridge_server.agents.inbox import Lane
 from tillbridge_server.agents.keys import ServerKeys
 from tillbridge_server.config import ServerConfig
+from tillbridge_server.core.reservations import moves_itself
+from tillbridge_server.store import orders
 from tillbridge_server.store.database import Store
+from tillbridge_server.store.order_proof import Moves
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5.0
@@ -68,6 +71,9 @@ class AgentApi:
             web.post("/v1/mailbox", self._answering(self._mailbox)),
         ]
 
+    def _moves(self, location: str, feed: str) -> bool:
+        return moves_itself(location, feed, self.config.storefronts)
+
     def notify(self, agent_id: str) -> None:
         """New mail for this agent: end its long poll."""
         self.mail.setdefault(agent_id, asyncio.Event()).set()
@@ -87,7 +93,8 @@ class AgentApi:
         agent_id, lane = await self._verified(request, body, CONTENT_TYPE_BATCH)
         crash.reach("batch.received")
         answer = await self.store.run(
-            _apply_batch, agent_id, body, lane, backs_up=self.config.backup is not None, now=self.clock()
+            _apply_batch, agent_id, body, lane, backs_up=self.config.backup is not None, now=self.clock(),
+            moves=self._moves,
         )
         crash.reach("batch.committed")
         if isinstance(answer, Resync):
@@ -100,8 +107,11 @@ class AgentApi:
     async def _heartbeat(self, request: web.Request, body: bytes) -> tuple[int, object]:
         agent_id, lane = await self._verified(request, body, CONTENT_TYPE_JSON)
         heartbeat = _decode(body, Heartbeat)
-        answer = await self.store.run(inbox.receive_heartbeat, agent_id, heartbeat, lane, now=self.clock())
+        answer = await self.store.run(
+            inbox.receive_heartbeat, agent_id, heartbeat, lane, now=self.clock(), moves=self._moves
+        )
         crash.reach("heartbeat.committed")
+        self.applied()
         return (CODES["resync"].status if isinstance(answer, Resync) else 200), answer
 
     async def _mailbox(self, request: web.Request, body: bytes) -> tuple[int, object]:
@@ -113,6 +123,10 @@ class AgentApi:
         event = self.mail.setdefault(agent_id, asyncio.Event())
         event.clear()
         messages = await self.store.run(mailbox.collect, agent_id, poll.done, self.clock())
+        if poll.standings:
+            known = await self.store.run(_standings, agent_id, lane, self.clock())
+            crash.reach("standings.committed")
+            return 200, Mail(messages=messages, standings=known)
         if not messages:
             try:
                 await asyncio.wait_for(event.wait(), max(0.0, min(poll.wait_s, POLL_WAIT_S_MAX)))
@@ -230,8 +244,14 @@ class AgentApi:
         return web.Response(status=status, body=body, headers=message.headers)
 
 
-def _apply_batch(conn: Any, agent_id: str, body: bytes, lane: Lane, *, backs_up: bool, now: dt.datetime) -> Any:
-    answer = inbox.receive_batch(conn, agent_id, body, lane, backs_up=backs_up, now=now)
+def _standings(conn: Any, agent_id: str, lane: Lane, now: dt.datetime) -> Any:
+    return orders.standings(conn, agent_id, fleet.get(conn, agent_id).known, lane.position, now)
+
+
+def _apply_batch(
+    conn: Any, agent_id: str, body: bytes, lane: Lane, *, backs_up: bool, now: dt.datetime, moves: Moves,
+) -> Any:
+    answer = inbox.receive_batch(conn, agent_id, body, lane, backs_up=backs_up, now=now, moves=moves)
     crash.reach("batch.applying")
     return answer
 

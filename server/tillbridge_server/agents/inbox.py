@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from tillbridge_protocol.changes import Batch, Change, decode_change, head_of, open_batch
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
+from tillbridge_protocol.orders import ORDERS_FEED
 from tillbridge_protocol.positions import Ack, Boot, DeadNote, Position, Resync
-from tillbridge_protocol.records import EVENT_KINDS
+from tillbridge_protocol.records import EVENT_KINDS, AsOf, OrderState
 from tillbridge_server.agents import fleet
 from tillbridge_server.agents.fleet import Agent
 from tillbridge_server.core.inbox_rules import BootVerdict, Verdict, judge_batch, judge_position
-from tillbridge_server.store import event_writes, fact_writes, shadow
+from tillbridge_server.store import event_writes, fact_writes, order_proof, orders, shadow
+from tillbridge_server.store.order_proof import Moves
 from tillbridge_server.store.sold import touch_sold
 from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import agent_epoch, batch_log, dead_letter, feed
@@ -41,10 +43,12 @@ class Lane:
 
 def receive_batch(
     conn: sa.Connection, agent_id: str, body: bytes, lane: Lane, *, backs_up: bool, now: dt.datetime,
+    moves: Moves = lambda location, feed: False,
 ) -> Ack | Resync:
     """Apply, repeat or refuse one batch, in the caller's transaction.
 
-    `body` was verified already. Raises ProtocolError (`frozen`, `wrong_location`, `malformed`, `version`,
+    `body` was verified already; `moves` tells whose sale lines lower the stock by themselves.
+    Raises ProtocolError (`frozen`, `wrong_location`, `malformed`, `version`,
     `too_large`) with nothing changed but the freeze itself.
     """
     batch, head = open_batch(body), head_of(body)
@@ -63,7 +67,7 @@ def receive_batch(
         return Resync(answers=lane.position, reason=_REASONS[verdict])  # type: ignore[arg-type]
     if verdict is Verdict.BEGIN:
         _begin_epoch(conn, agent, batch.epoch, now)
-    dead = _apply(conn, agent, batch, now)
+    dead = _apply(conn, agent, batch, moves, now)
     durable = batch.seq if not backs_up else (0 if verdict is Verdict.BEGIN else agent.durable_seq)
     conn.execute(
         agent_table.update().where(agent_table.c.id == agent.id)
@@ -78,6 +82,7 @@ def receive_batch(
 
 def receive_heartbeat(
     conn: sa.Connection, agent_id: str, heartbeat: Heartbeat, lane: Lane, *, now: dt.datetime,
+    moves: Moves = lambda location, feed: False,
 ) -> HeartbeatAnswer | Resync:
     """Keep the health facts and compare positions; sent only while no batch is in flight."""
     agent = fleet.get(conn, agent_id)
@@ -92,6 +97,9 @@ def receive_heartbeat(
     )
     if verdict is not Verdict.SAME:
         return Resync(answers=position, reason=_REASONS[verdict])  # type: ignore[arg-type]
+    for feed_health in heartbeat.feeds:
+        _confirm(conn, agent, feed_health.name, feed_health.as_of)
+    order_proof.release_counted(conn, agent.location, moves, now)
     return HeartbeatAnswer(
         epoch=agent.known.epoch or "", seq=agent.known.seq, head=agent.known.head, durable_seq=agent.durable_seq
     )
@@ -125,7 +133,7 @@ def _begin_epoch(conn: sa.Connection, agent: Agent, epoch: str, now: dt.datetime
     shadow.drop_of_agent(conn, agent.id)
 
 
-def _apply(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) -> list[DeadNote]:
+def _apply(conn: sa.Connection, agent: Agent, batch: Batch, moves: Moves, now: dt.datetime) -> list[DeadNote]:
     """Every change of the batch: a fact, a ledger entry, a row of the shadow set, or a dead letter."""
     dead: list[DeadNote] = []
     states: list[Change] = []
@@ -153,7 +161,9 @@ def _apply(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) ->
         raw_change = bytes(batch.changes[index])
         dead.append(_bury(conn, agent, batch, index, raw_change, conflict, now))
     touch_sold(conn, batch.feeds, (change for _, change in events), now)
-    _confirm_feeds(conn, agent, batch)
+    for name, info in batch.feeds.items():
+        _confirm(conn, agent, name, info.as_of)
+    _follow_orders(conn, agent, batch, [change for _, change in events], moves, now)
     return sorted(dead, key=lambda note: note.index)
 
 
@@ -182,6 +192,8 @@ def _bury(
 def _note_feeds(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetime) -> None:
     """Remember numbering and absence of each feed; a feed whose numbering changed re-joins its facts."""
     for name, info in batch.feeds.items():
+        if name == ORDERS_FEED:  # no feed of the location's, only the name that order states travel under
+            continue
         row = conn.execute(
             sa.select(feed).where(feed.c.location_id == agent.location, feed.c.name == name)
         ).first()
@@ -198,12 +210,22 @@ def _note_feeds(conn: sa.Connection, agent: Agent, batch: Batch, now: dt.datetim
                 fact_writes.touch_feed(conn, agent.location, name, [row.numbering, info.numbering], now)
 
 
-def _confirm_feeds(conn: sa.Connection, agent: Agent, batch: Batch) -> None:
+def _confirm(conn: sa.Connection, agent: Agent, name: str, as_of: AsOf | None) -> None:
     """A feed's as-of moves when the server has everything of its last accepted file."""
-    for name, info in batch.feeds.items():
-        if info.as_of is not None:
-            conn.execute(
-                feed.update().where(feed.c.location_id == agent.location, feed.c.name == name).values(
-                    as_of_from=info.as_of.from_, as_of_to=info.as_of.to, as_of_kind=info.as_of.kind
-                )
-            )
+    if as_of is not None:
+        conn.execute(
+            feed.update().where(
+                feed.c.location_id == agent.location, feed.c.name == name, feed.c.agent_id == agent.id,
+                feed.c.as_of_from.is_distinct_from(as_of.from_) | feed.c.as_of_to.is_distinct_from(as_of.to),
+            ).values(as_of_from=as_of.from_, as_of_to=as_of.to, as_of_kind=as_of.kind)
+        )
+
+
+def _follow_orders(
+    conn: sa.Connection, agent: Agent, batch: Batch, events: list[Change], moves: Moves, now: dt.datetime,
+) -> None:
+    """What the batch says of web orders: their states, their sales, and the counts that include these."""
+    told = [change.record for change in events if isinstance(change.record, OrderState)]
+    orders.hear(conn, agent.location, agent.id, batch.epoch, told, now)
+    order_proof.note_sales(conn, agent.location, batch.feeds, events, now)
+    order_proof.release_counted(conn, agent.location, moves, now)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tillbridge_server.core.facts import OBSERVE, Fact, Known, Movement, Source, plain, stock_of, total
+from tillbridge_server.core.facts import OBSERVE, Fact, Known, Source, plain, stock_of, total
 from tillbridge_server.core.ownership import Claim, Conflict, settle
 
 COUNT, MOVEMENT, RESERVATION, BUFFER, CLAMP = "count", "movement", "reservation", "buffer", "clamp"
@@ -147,7 +147,7 @@ def _movement_terms(known: Known, location: str, counted: tuple[Fact, ...], movi
     begin, end = min(as_of[0] for as_of in as_ofs), max(as_of[1] for as_of in as_ofs)
     terms = []
     for one in sorted(known.movements, key=lambda movement: (movement.at, movement.id)):
-        if one.location != location or not _moves(one, moving) or one.at < begin:
+        if one.location != location or not is_moving(location, one.source.feed, moving) or one.at < begin:
             continue
         surely = one.at > end
         if surely or one.quantity > 0:
@@ -156,6 +156,6 @@ def _movement_terms(known: Known, location: str, counted: tuple[Fact, ...], movi
     return terms
 
 
-def _moves(movement: Movement, moving: Sequence[str]) -> bool:
-    feed = movement.source.feed
-    return feed in moving or f"{movement.location}/{feed}" in moving
+def is_moving(location: str, feed: str, moving: Sequence[str]) -> bool:
+    """Whether the sale lines of this feed lower counts, by what a storefront lists as its moving journals."""
+    return feed in moving or f"{location}/{feed}" in moving

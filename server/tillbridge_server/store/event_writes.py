@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tillbridge_protocol.changes import Change
 from tillbridge_protocol.errors import ProtocolError
-from tillbridge_protocol.records import Record, SaleLine, Scan, fields_of, key_of
+from tillbridge_protocol.records import OrderState, Record, SaleLine, Scan, fields_of, key_of
 from tillbridge_server.store.fact_writes import Where, chunks, compact
 from tillbridge_server.store.tables import ledger
 
@@ -80,14 +80,21 @@ def _conflicts(conn: sa.Connection, where: Where, kind: str, key: str) -> list[s
 
 def _row(where: Where, ledger_id: str, change: Change, content: str) -> dict[str, object]:
     record = change.record
-    assert isinstance(record, SaleLine | Scan)
+    assert isinstance(record, SaleLine | Scan | OrderState)
     sale = record if isinstance(record, SaleLine) else None
     return {
         "location_id": where.location, "kind": change.kind, "id": ledger_id, "feed": change.feed,
-        "code": sale.code if sale else getattr(record, "text", ""),
+        "code": _about(record),
         "quantity": sale.quantity if sale else None, "price": sale.unit_price if sale else None,
         "at": record.at, "value": compact(fields_of(record)), "content": content,
         "file": change.source.file, "sha256": change.source.sha256, "line": change.source.line,
         "text": change.source.text, "agent_id": where.agent, "captured_at": change.source.captured_at,
         "applied_at": where.now,
     }
+
+
+def _about(record: SaleLine | Scan | OrderState) -> str:
+    """What an event is found by in the ledger: the code sold, the text scanned, the order told of."""
+    if isinstance(record, SaleLine):
+        return record.code
+    return record.text if isinstance(record, Scan) else record.order

@@ -12,6 +12,7 @@ web_order = Table(
     Column("number", String, nullable=False),  # the storefront's own number
     Column("position", Integer, nullable=False),  # where it stands in the storefront's sequence of orders
     Column("revision", Integer, nullable=False),
+    Column("sent_revision", Integer, nullable=False),  # the latest one that lies in an agent's mailbox, 0 for none
     Column("state", String, nullable=False),  # of protocol/orders.STATES
     Column("state_at", InstantType, nullable=False),
     Column("location_id", String),

@@ -27,6 +27,7 @@ def _orders() -> None:
         sa.Column("number", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("sent_revision", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("state_at", InstantType(length=27), nullable=False),
         sa.Column("location_id", sa.String(), nullable=True),
