@@ -17,9 +17,10 @@ import structlog
 from aiohttp import web
 
 from tillbridge_protocol.limits import BODY_BYTES_MAX
+from tillbridge_protocol.orders import sign_order
 from tillbridge_server import backups
 from tillbridge_server.agents.api import AgentApi
-from tillbridge_server.agents.keys import load_keys
+from tillbridge_server.agents.keys import ServerKeys, load_keys
 from tillbridge_server.config import ServerConfig, is_loopback
 from tillbridge_server.connectors import make_connector
 from tillbridge_server.connectors.interface import Given
@@ -32,6 +33,7 @@ from tillbridge_server.store.database import Store, make_engine
 from tillbridge_server.store.migrations import migrate
 from tillbridge_server.verbs import VERBS
 from tillbridge_server.workers.decider import Decider
+from tillbridge_server.workers.intake import Intake
 from tillbridge_server.workers.publisher import Publisher
 from tillbridge_server.workers.sweeper import Sweeper
 
@@ -84,7 +86,10 @@ class Server:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.add_routes(self._api.routes())
         app.on_shutdown.append(self._api.end_polls)
-        context = DashboardContext(store, config, utc_now, version("tillbridge-server"), started, self._acted)
+        self._ordered = asyncio.Event()
+        context = DashboardContext(
+            store, config, utc_now, version("tillbridge-server"), started, self._acted, self._ordered.set
+        )
         setup_dashboard(app, context)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
@@ -96,7 +101,7 @@ class Server:
                               "Stop the other program that listens there, or choose another address.") from error
         self._door = Door(store, config, VERBS, root=keys.root, clock=utc_now, acted=self._acted)
         self._runners.append(await self._door.open())
-        self._start_loops(store)
+        self._start_loops(store, keys)
         notify.say("READY=1", f"STATUS={config.public_url}")
         log.info("serving", url=config.public_url, listen=config.listen)
 
@@ -122,15 +127,20 @@ class Server:
         self._store.close()
         log.info("stopped")
 
-    def _start_loops(self, store: Store) -> None:
+    def _start_loops(self, store: Store, keys: ServerKeys) -> None:
         config = self.config
         self._loop("decider", Decider(store, config, utc_now, self._dirty, lambda decided: self._queued_set()).run())
+        connectors = {shop.id: make_connector(Given(shop, store, utc_now), config.path) for shop in config.storefronts}
+        intake = Intake(
+            store, config, connectors, lambda order: sign_order(order, keys.key, keys.key_id), utc_now, self._ordered,
+            self._dirty.set, self._api.notify, config.folder,
+        )
+        self._loop("intake", intake.run())
         for shop in config.storefronts:
-            connector = make_connector(Given(shop, store, utc_now), config.path)
             wake = asyncio.Event()
             self._publish_wakes.append(wake)
             publisher = Publisher(
-                store, shop.id, connector, utc_now, Random(secrets.randbits(64)), wake, _told_published  # noqa: S311
+                store, shop.id, connectors[shop.id], utc_now, Random(secrets.randbits(64)), wake, _told_published  # noqa: S311
             )
             self._loop(f"publisher {shop.id}", publisher.run())
         self._loop("sweeper", Sweeper(store, utc_now).run())
@@ -149,6 +159,7 @@ class Server:
     def _acted(self) -> None:
         """Somebody did something: offers may be dirty, mail may wait."""
         self._dirty.set()
+        self._ordered.set()
         for agent_id in list(self._api.mail):
             self._api.notify(agent_id)
 

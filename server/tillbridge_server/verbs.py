@@ -15,7 +15,7 @@ from tillbridge_server.config import BackupConfig
 from tillbridge_server.dashboard import people
 from tillbridge_server.door import Call, Verb
 from tillbridge_server.errors import Refused
-from tillbridge_server.store import activation, deciding
+from tillbridge_server.store import activation, deciding, order_intake, order_reading, orders
 
 BY = "command line"
 
@@ -103,6 +103,7 @@ def revoke(conn: sa.Connection, call: Call) -> dict[str, Any]:
     done = fleet.revoke(conn, call.arguments["agent"], BY, call.arguments["why"], call.now)
     if not done:
         raise Refused("agent", f"There is no agent {call.arguments['agent']!r}.", "See `tillbridge-server agents`.")
+    order_intake.withdraw(conn, call.arguments["agent"], call.now)
     return {"v": 1, "agent": call.arguments["agent"], "status": "revoked"}
 
 
@@ -130,6 +131,30 @@ def back_up(conn: sa.Connection, call: Call) -> dict[str, Any]:
     return make_backup(conn, folder, plan.keep, call.now)
 
 
+def list_orders(conn: sa.Connection, call: Call) -> dict[str, Any]:
+    """The web orders that are not at rest, or all."""
+    return order_reading.list_orders(conn, everything=call.arguments["all"], now=call.now)
+
+
+def show_order(conn: sa.Connection, call: Call) -> dict[str, Any]:
+    """One web order with all that is known of it."""
+    return order_reading.show_order(conn, call.arguments["order"], call.now)
+
+
+def mark_order(conn: sa.Connection, call: Call) -> dict[str, Any]:
+    """A person says what is so with an order."""
+    wanted = call.arguments
+    state = orders.mark(conn, wanted["order"], wanted["mark"], BY, wanted["why"], call.now)
+    return {"v": 1, "order": wanted["order"], "state": state}
+
+
+def route_order(conn: sa.Connection, call: Call) -> dict[str, Any]:
+    """A person sends an order to a location."""
+    wanted = call.arguments
+    location = orders.route(conn, call.config, wanted["order"], wanted["location"], BY, wanted["why"], call.now)
+    return {"v": 1, "order": wanted["order"], "location": location}
+
+
 VERBS: Mapping[str, Verb] = {
     "invite": invite,
     "phase": phase,
@@ -144,4 +169,8 @@ VERBS: Mapping[str, Verb] = {
     "agents": agents,
     "backup": back_up,
     "person": person,
+    "orders-list": list_orders,
+    "orders-show": show_order,
+    "orders-mark": mark_order,
+    "orders-route": route_order,
 }

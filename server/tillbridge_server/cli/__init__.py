@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from tillbridge_server.cli import asking, running
+from tillbridge_server.cli import asking, orders, running
 from tillbridge_server.door import NotRunning
 from tillbridge_server.errors import ConfigError, TillbridgeError
 
@@ -19,7 +19,7 @@ def cli() -> None:
     """Head office: knows what every location holds and charges, and decides what the storefronts show."""
 
 
-for _verb in (*running.VERBS, *asking.VERBS):
+for _verb in (*running.VERBS, *asking.VERBS, orders.orders):
     cli.add_command(_verb)
 
 

@@ -26,11 +26,15 @@ MARK_FILE = "orders.mark"
 
 
 class Intake:
-    """Takes in orders until cancelled; `wake` is a hint that one may have come, `mailed` hears who has mail."""
+    """Takes in orders until cancelled; `wake` is a hint that one may have come.
+
+    `touched` hears that stock was promised, `mailed` which agent has mail.
+    """
 
     def __init__(
         self, store: Store, rules: Rules, connectors: Mapping[str, Connector], sign: Sign,
-        clock: Callable[[], dt.datetime], wake: asyncio.Event, mailed: Callable[[str], None], folder: Path,
+        clock: Callable[[], dt.datetime], wake: asyncio.Event, touched: Callable[[], None],
+        mailed: Callable[[str], None], folder: Path,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -38,6 +42,7 @@ class Intake:
         self._sign = sign
         self._clock = clock
         self._wake = wake
+        self._touched = touched
         self._mailed = mailed
         self._mark = folder / MARK_FILE
         self._taken_in = 0
@@ -67,6 +72,7 @@ class Intake:
         routed = await self._store.run(order_intake.route_waiting, self._rules, self._clock())
         for order in routed:
             log.info("order_routed", order=order)
+            self._touched()
         crash.reach("order.routed")
         mailed = await self._store.run(order_intake.send_routed, self._sign, self._clock())
         crash.reach("order.mailed")
@@ -88,6 +94,7 @@ class Intake:
             crash.reach("order.swept")
             new = await self._store.run(order_intake.take_in, self._rules, shop, orders, self._clock())
             crash.reach("order.taken_in")
+            self._touched()
             self._taken_in += len(new)
             self._remember()
             for order in new:
