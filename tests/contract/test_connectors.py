@@ -12,6 +12,7 @@ import pytest
 import tillbridge_server.connectors
 from tillbridge_server.connectors import CONNECTORS, make_connector
 from tillbridge_server.connectors.interface import Connector, Given
+from tillbridge_server.connectors.shop_window.book import Bought, buy
 from tillbridge_server.core.offers import Shown, ShownSale
 from tillbridge_server.core.publishing import Item
 from tillbridge_server.core.settings import StorefrontConfig
@@ -114,6 +115,51 @@ async def test_two_storefronts_do_not_touch_each_other(name: str, store: Store) 
     await other.push(items(shown("pos:1", "9")))
     assert (await shop.read_back())["pos:1"].available == 3
     assert (await other.read_back())["pos:1"].available == 9
+
+
+async def buy_in_window(store: Store, storefront: str, variant: str, pieces: int, n: int) -> str:
+    """A shopper at the shop window; the number of the order."""
+    bought = await store.run(buy, storefront, variant, pieces, f"T{n:02d}", NOW)
+    assert isinstance(bought, Bought)
+    return bought.number
+
+
+#: How a shopper buys at each storefront that takes orders; the others tell none.
+SHOPPERS = {"shop_window": buy_in_window}
+
+
+async def test_orders_are_told_in_sequence_from_a_position_on(name: str, store: Store) -> None:
+    """Each once, however few are asked for at a time; asking again gives the same again."""
+    shop = connector(name, store)
+    await shop.push(items(shown("pos:1", "40"), shown("pos:2", "40", "1.25", None)))
+    assert list(await shop.orders(0, 10)) == []
+    if name not in SHOPPERS:
+        return
+    numbers = [await SHOPPERS[name](store, sample(name).id, f"pos:{n % 2 + 1}", n + 1, n) for n in range(5)]
+    told = list(await shop.orders(0, 10))
+    assert [order.number for order in told] == numbers
+    assert [order.position for order in told] == sorted({order.position for order in told})
+    assert [(line.line, line.variant, line.quantity, line.unit_price, line.title) for line in told[1].lines] == [
+        (1, "pos:2", Decimal(2), Decimal("1.25"), None)]
+    assert {(order.currency, order.placed_at) for order in told} == {("CHF", NOW)}
+    again, after = [], 0
+    while some := await shop.orders(after, 2):
+        assert len(some) <= 2
+        again += some
+        after = some[-1].position
+    assert again == told
+
+
+async def test_orders_of_another_storefront_are_not_told(name: str, store: Store) -> None:
+    """Each its own, though they may stand in one book."""
+    other = make_connector(
+        Given(msgspec.structs.replace(sample(name), id="other"), store, lambda: NOW), "server.toml"
+    )
+    await other.push(items(shown("pos:1", "9")))
+    if name in SHOPPERS:
+        await SHOPPERS[name](store, "other", "pos:1", 1, 0)
+        assert len(await other.orders(0, 10)) == 1
+    assert list(await connector(name, store).orders(0, 10)) == []
 
 
 def test_each_has_its_folder_with_sample_and_page(name: str, store: Store) -> None:

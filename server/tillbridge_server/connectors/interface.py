@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tillbridge_server.core.offers import Shown
+from tillbridge_server.core.orders import StorefrontOrder
 from tillbridge_server.core.publishing import Item, Outcome
 from tillbridge_server.core.settings import StorefrontConfig
 from tillbridge_server.store.database import Store
@@ -27,6 +28,13 @@ class Connector(Protocol):
     async def read_back(self) -> Mapping[str, Shown]:
         """What the storefront shows now, by variant; hidden ones are missing. Raises TryLater."""
         ...
+
+    async def orders(self, after: int, limit: int) -> Sequence[StorefrontOrder]:
+        """Its orders behind this position, at most `limit`, lowest position first; none where it takes no orders.
+
+        Once a position was told, no order ever appears at or before it. Raises TryLater.
+        """
+        return ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tillbridge_server.dashboard.visit import (
 )
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Rule = Literal["person", "guest", "window"]
+Rule = Literal["person", "guest", "window", "shopper"]
 VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
 #: Each argon2id check takes tens of megabytes; more at once would let strangers fill the memory.
 HASHING_AT_ONCE = 2
@@ -55,19 +55,22 @@ class Door:
         self._dummy: str | None = None
 
     def guard(self, page: Page, rule: Rule = "person") -> Page:
-        """Wrap a page. `person`: signed in, once a password is set; `guest`: also signed out; `window`: see below.
+        """Wrap a page. `person`: signed in, once a password is set; `guest`: also signed out; others: see below.
 
-        The shop window may be read without signing in on this machine itself, where demos and dry runs poll it.
+        The shop window may be read (`window`) and bought from (`shopper`) without signing in on this machine
+        itself, where demos and dry runs poll it. A shopper's form has no token, as the page has no session.
         """
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if rule == "window" and request.method in ("GET", "HEAD") and is_local(request):
+            if rule == "shopper":
+                _check_sender(request)
+            if rule in ("window", "shopper") and is_local(request):
                 request[VISIT] = Visit(None, "", password_set=False)
                 return await page(request)
             visit = await self._visit(request)
             if rule != "guest" and visit.password_set and visit.person is None:
                 return _to_login(request)
-            if request.method not in ("GET", "HEAD"):
+            if request.method not in ("GET", "HEAD") and rule != "shopper":
                 await self._check_form(request, visit)
             request[VISIT] = visit
             fresh = None if visit.person or guest_cookie(request) else new_guest_cookie()
@@ -97,10 +100,9 @@ class Door:
         return Visit(None, guest_token(cookie) if cookie else "", password_set)
 
     async def _check_form(self, request: web.Request, visit: Visit) -> None:
-        if request.content_length is None or request.content_length > FORM_BYTES_MAX:
-            raise Stale
+        _check_sender(request)
         form = await request.post()
-        if not visit.csrf or not same_origin(request) or not same_token(form.get("csrf"), visit.csrf):
+        if not visit.csrf or not same_token(form.get("csrf"), visit.csrf):
             raise Stale
 
     # -- signing in -------------------------------------------------------------------------------------------
@@ -172,6 +174,13 @@ def problem_with_password(name: str, password: str, again: str) -> tuple[str, st
     if password != again:
         return "again", "The two passwords differ."
     return None
+
+
+def _check_sender(request: web.Request) -> None:
+    """No form of another site, none that is longer than ours. Raises Stale."""
+    long = request.content_length is None or request.content_length > FORM_BYTES_MAX
+    if long or not same_origin(request):
+        raise Stale
 
 
 def _to_login(request: web.Request) -> web.Response:

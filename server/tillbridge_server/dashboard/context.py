@@ -23,6 +23,8 @@ class DashboardContext:
     started_at: datetime
     #: Called after every deed of a person: offers may have to be decided again, mail may be waiting.
     acted: Callable[[], None] = lambda: None
+    #: Called when a storefront of our own has a new order: its intake need not wait for the next sweep.
+    ordered: Callable[[], None] = lambda: None
 
     @property
     def offline_after(self) -> timedelta:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from tillbridge_server.connectors.shop_window import buying
 from tillbridge_server.connectors.shop_window import page as window
 from tillbridge_server.dashboard.auth import Door, NotLocal, Rule, Stale
 from tillbridge_server.dashboard.context import DashboardContext
@@ -45,6 +46,7 @@ def setup_dashboard(app: web.Application, context: DashboardContext) -> None:
         ("GET", "/words", notes.words, "person"),
         ("GET", "/shop", window.shop, "window"),
         ("GET", "/shop/items.json", window.items, "window"),
+        ("POST", "/shop/buy", buying.buy_one, "shopper"),
     ]
     for method, path, handler, rule in routes:
         guarded = door.guard(handler, rule)

@@ -7,8 +7,10 @@ import sqlalchemy as sa
 
 from tillbridge_server import crash
 from tillbridge_server.connectors.interface import Given
+from tillbridge_server.connectors.shop_window.book import read_orders
 from tillbridge_server.connectors.shop_window.wire import shown_of, text_of
 from tillbridge_server.core.offers import Shown
+from tillbridge_server.core.orders import StorefrontOrder
 from tillbridge_server.core.publishing import Item, Outcome
 from tillbridge_server.store.fact_writes import chunks, upsert
 from tillbridge_server.store.tables import window_item
@@ -28,8 +30,12 @@ class ShopWindow:
         return Outcome(accepted=frozenset(values))
 
     async def read_back(self) -> Mapping[str, Shown]:
-        """What the window shows now."""
+        """What the window was told to show; its pages take off what was bought since (book.py)."""
         return await self._given.store.run(read_window, self._given.storefront.id)
+
+    async def orders(self, after: int, limit: int) -> Sequence[StorefrontOrder]:
+        """What shoppers bought in the window."""
+        return await self._given.store.run(read_orders, self._given.storefront.id, after, limit)
 
 
 def show(conn: sa.Connection, storefront: str, values: Mapping[str, str], now: dt.datetime) -> int:
@@ -50,7 +56,7 @@ def show(conn: sa.Connection, storefront: str, values: Mapping[str, str], now: d
 
 
 def read_window(conn: sa.Connection, storefront: str) -> dict[str, Shown]:
-    """What the window shows now, by variant."""
+    """What the window was told to show, by variant."""
     query = sa.select(window_item.c.variant_id, window_item.c.value).where(window_item.c.storefront == storefront)
     shown = {row.variant_id: shown_of(row.value) for row in conn.execute(query)}
     return {variant: value for variant, value in sorted(shown.items()) if value is not None}

@@ -9,8 +9,10 @@ import msgspec
 import sqlalchemy as sa
 from aiohttp import web
 
+from tillbridge_server.connectors.shop_window.book import still_available, title_of_order
 from tillbridge_server.connectors.shop_window.wire import shown_of
 from tillbridge_server.core.offers import HIDE, Shown
+from tillbridge_server.core.orders import order_id
 from tillbridge_server.dashboard.render import bare, context_of, page_number
 from tillbridge_server.dashboard.say import stock_words
 from tillbridge_server.store.tables import window_item
@@ -51,18 +53,46 @@ class Window:
 
 
 async def shop(request: web.Request) -> web.StreamResponse:
-    """GET /shop, `?q=&sale=1&page=&storefront=`."""
+    """GET /shop, `?q=&sale=1&page=&storefront=`; `bought=` and `missed=` say what came of a purchase."""
     context = context_of(request)
     front = context.window(request.query.get("storefront", ""))
     if front is None:
         raise web.HTTPNotFound
     q, sale = request.query.get("q", "").strip()[:Q_MAX], request.query.get("sale") == "1"
     seen = await context.store.run(read_page, front.id, q, sale, page_number(request), context.clock())
+    outcome = await context.store.run(read_outcome, front.id, request.query.get("bought"), request.query.get("missed"))
     return bare(
-        request, "shop.html", front=front, demo=context.config.demo, window=seen, q=q, sale=sale,
+        request, "shop.html", front=front, demo=context.config.demo, window=seen, q=q, sale=sale, outcome=outcome,
+        back=request.rel_url.without_query_params("bought", "missed").raw_query_string,
         base="/shop?" + "".join(f"{part}&" for part in (
             f"storefront={front.id}" if request.query.get("storefront") else "", "sale=1" if sale else "") if part),
     )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the last purchase: the order's number and ours, or why there is none."""
+
+    text: str
+    order: str = ""
+
+
+def read_outcome(conn: sa.Connection, storefront: str, bought: str | None, missed: str | None) -> Outcome | None:
+    """What an address says came of a purchase; only what the book and the window bear out."""
+    if bought and (title := title_of_order(conn, storefront, bought)) is not None:
+        return Outcome(f"Thank you, your order number is {bought}: {title}.", order_id(storefront, bought))
+    if not missed:
+        return None
+    here = sa.and_(window_item.c.storefront == storefront, window_item.c.variant_id == missed)
+    text = conn.scalar(sa.select(window_item.c.value).where(here))
+    value = None if text is None else shown_of(text)
+    if value is None:
+        return Outcome("This is not sold here any more. Nothing was ordered.")
+    left = still_available(conn, storefront, [value])[0].available
+    title = value.title or value.codes[0]
+    if left < 1:
+        return Outcome(f"Sold out meanwhile: {title}. Nothing was ordered.")
+    return Outcome(f"So many are not left of {title} by now. Nothing was ordered.")
 
 
 async def items(request: web.Request) -> web.StreamResponse:
@@ -95,12 +125,11 @@ def read_delta(conn: sa.Connection, storefront: str, since: int) -> tuple[bytes,
     removed: list[str] = []
     if since < version:
         query = sa.select(window_item).where(here, window_item.c.version > since).order_by(window_item.c.variant_id)
-        for row in conn.execute(query):
-            value = shown_of(row.value)
-            if value is not None:
-                shown.append(_item(value, row.changed_at))
-            elif since:
-                removed.append(row.variant_id)
+        told = [(row, shown_of(row.value)) for row in conn.execute(query)]
+        removed = [row.variant_id for row, value in told if value is None and since]
+        changed_at = {row.variant_id: row.changed_at for row, _ in told}
+        values = still_available(conn, storefront, [value for _, value in told if value is not None])
+        shown = [_item(value, changed_at[value.variant]) for value in values]
     document = {"v": 1, "version": version, "since": since, "items": shown, "removed": removed}
     return _ENCODER.encode(document), version
 
@@ -129,7 +158,9 @@ def read_page(conn: sa.Connection, storefront: str, q: str, sale: bool, page: in
     query = sa.select(window_item).where(*chosen).order_by(window_item.c.variant_id)
     rows = conn.execute(query.limit(PAGE).offset((page - 1) * PAGE)).all()
     last = conn.scalar(sa.select(sa.func.max(window_item.c.changed_at)).where(window_item.c.storefront == storefront))
-    goods = [_goods(value, row.changed_at, now) for row in rows if (value := shown_of(row.value)) is not None]
+    changed_at = {row.variant_id: row.changed_at for row in rows}
+    values = still_available(conn, storefront, [value for row in rows if (value := shown_of(row.value)) is not None])
+    goods = [_goods(value, changed_at[value.variant], now) for value in values]
     return Window(goods, found, total, on_sale, last, page, pages)
 
 
