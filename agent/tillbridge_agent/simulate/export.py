@@ -13,8 +13,12 @@ from tillbridge_agent.simulate.assortment import Variant
 from tillbridge_agent.simulate.till import DATE_FORMAT, SHOP_ZONE, TIME_FORMAT, SoldLine
 
 ENCODING = "cp1252"
+#: The number of a web order, empty for a sale in the shop; journals of earlier versions do not have it.
+ORDER_COLUMN = "Auftrag"
 EXPORT_COLUMNS = ("ArtNr", "EAN", "Bezeichnung", "Warengruppe", "Bestand", "VK", "Aktion")
-JOURNAL_COLUMNS = ("Kasse", "Datum", "Bon", "Zeile", "ArtNr", "Bezeichnung", "Menge", "Preis", "Storno", "Zeit")
+JOURNAL_COLUMNS = (
+    "Kasse", "Datum", "Bon", "Zeile", "ArtNr", "Bezeichnung", "Menge", "Preis", "Storno", "Zeit", ORDER_COLUMN,
+)
 
 
 def render_export(variants: Iterable[Variant]) -> bytes:
@@ -31,16 +35,23 @@ def render_journal_header() -> bytes:
     return _render([JOURNAL_COLUMNS])
 
 
-def render_journal(lines: Iterable[SoldLine]) -> bytes:
-    """The journal rows of receipt lines, each with its line end."""
+def render_journal(lines: Iterable[SoldLine], *, with_order: bool = True) -> bytes:
+    """The journal rows of receipt lines, each with its line end; with or without the column of web orders."""
     return _render([
         (
             line.till, line.date_text, line.receipt, str(line.line), line.code, line.title, _text(line.quantity),
             _text(line.unit_price), "1" if line.void else "0",
             line.at.astimezone(SHOP_ZONE).strftime(f"{DATE_FORMAT} {TIME_FORMAT}"),
+            *([line.order] if with_order else ()),
         )
         for line in lines
     ])
+
+
+def has_order_column(data: bytes) -> bool:
+    """Whether the header of a journal names the column of web orders; an empty journal will."""
+    header = data.partition(b"\r\n")[0].decode(ENCODING)
+    return not header or ORDER_COLUMN in header.split(";")
 
 
 def read_journal(data: bytes) -> tuple[list[SoldLine], int]:
@@ -55,7 +66,7 @@ def _line(row: dict[str, str]) -> SoldLine:
     return SoldLine(
         till=row["Kasse"], receipt=row["Bon"], line=int(row["Zeile"]), at=local.astimezone(UTC), code=row["ArtNr"],
         title=row["Bezeichnung"], quantity=_number(row["Menge"]), unit_price=_number(row["Preis"]),
-        void=row["Storno"] == "1",
+        void=row["Storno"] == "1", order=row.get(ORDER_COLUMN, ""),
     )
 
 

@@ -1,7 +1,8 @@
 """The simulated POS at work: keeps selling, rewrites its export, appends to its journal, keeps its truth.
 
 Order of writing: the journal first (a sale is a sale once it is on the disk), then the export, then the truth.
-Whatever is cut off in between is found again from the journal at the next start.
+Whatever is cut off in between is found again from the journal at the next start. How web orders come in between
+is the desk's affair.
 """
 
 import random
@@ -12,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tillbridge_agent.simulate.assortment import make_assortment
-from tillbridge_agent.simulate.export import render_export
-from tillbridge_agent.simulate.till import TILLS, SoldLine, Till
+from tillbridge_agent.simulate.desk import Desk, DeskOptions
+from tillbridge_agent.simulate.export import ORDER_COLUMN, render_export
+from tillbridge_agent.simulate.till import TILLS, OrderedLine, SoldLine, Till
 from tillbridge_agent.simulate.truth import (
     Truth,
     after_export,
@@ -21,6 +23,7 @@ from tillbridge_agent.simulate.truth import (
     load_truth,
     save_truth,
     variants_of,
+    with_orders,
     with_sales,
 )
 from tillbridge_agent.simulate.writer import (
@@ -39,6 +42,10 @@ SALE_EVERY_S = 0.45
 BROKEN_ALONE_S = 2.0
 
 
+class OldJournal(Exception):
+    """The journal of an earlier version cannot hold web orders."""
+
+
 @dataclass(frozen=True, slots=True)
 class PosOptions:
     """What `simulate pos` was asked for; times in seconds, `seconds` None = until it is stopped."""
@@ -51,6 +58,7 @@ class PosOptions:
     interval_s: float = 1.2
     settle_s: float = 0.5
     broken: bool = False
+    desk: DeskOptions | None = None
 
     @property
     def stop_file(self) -> Path:
@@ -73,6 +81,7 @@ class Pos:
         self._sales = merge_sales(self._truth.sales, self._journal.lines)
         self._rng = random.Random(f"till/{options.seed}/{self._truth.exports}/{len(self._sales)}")
         self._till = self._open_till()
+        self._desk = None if options.desk is None else self._open_desk(options.desk)
         self._selling = True
         self._interrupted = False
         self._next_sale = time.monotonic()
@@ -87,6 +96,8 @@ class Pos:
         """Works until stopped; returns the truth it leaves behind."""
         options = self._options
         options.stop_file.unlink(missing_ok=True)
+        if self._desk is not None:
+            self._desk.resume()
         if options.broken:
             write_broken(options.folder / BROKEN_NAME, self._rng)
             self._say(f"Dropped a broken file: {BROKEN_NAME}.")
@@ -98,6 +109,8 @@ class Pos:
             self._idle(options.interval_s)
         if not self._interrupted:
             self._say("Selling has stopped; writing the last export.")
+            if self._desk is not None:
+                self._desk.close()
             self._export()
         self._save()
         return self._truth
@@ -107,15 +120,25 @@ class Pos:
         if not variants:
             self._say(f"A new shop with {self._options.variants} variants from seed {self._options.seed}.")
             variants = make_assortment(self._options.seed, self._options.variants)
-            return Till(variants, self._rng, last_receipts(self._sales))
+        else:
+            self._say(
+                f"Continuing the shop of seed {self._truth.seed}: {len(variants)} variants, "
+                f"{len(self._sales)} sale lines, {self._truth.exports} exports so far."
+            )
         till = Till(variants, self._rng, last_receipts(self._sales))
         shown = frozenset(self._truth.sales[: self._truth.shown])
         till.catch_up(line for line in self._journal.lines if line.id not in shown)
-        self._say(
-            f"Continuing the shop of seed {self._truth.seed}: {len(variants)} variants, "
-            f"{len(self._sales)} sale lines, {self._truth.exports} exports so far."
-        )
         return till
+
+    def _open_desk(self, options: DeskOptions) -> Desk:
+        if not self._journal.with_order:
+            raise OldJournal(
+                f"{self._options.folder / JOURNAL_NAME} is of an earlier version and has no column {ORDER_COLUMN}",
+            )
+        return Desk(
+            options, self._truth.imports, self._till,
+            sold=lambda: self._journal.lines, save=self._save, sell=self._sell_order,
+        )
 
     def _export(self) -> None:
         self._till.restock()
@@ -127,7 +150,7 @@ class Pos:
         self._save()
 
     def _save(self) -> None:
-        self._truth = with_sales(self._truth, self._sales)
+        self._truth = with_orders(with_sales(self._truth, self._sales), self._journal.lines)
         save_truth(self._options.truth, self._truth)
 
     def _idle(self, seconds: float) -> None:
@@ -143,6 +166,8 @@ class Pos:
             self._look_for_stop()
             if self._selling and time.monotonic() >= self._next_sale:
                 self._serve()
+            if self._desk is not None and not self._interrupted:
+                self._desk.look()
             left = ends - time.monotonic()
             if left <= 0 or (hurry and self._interrupted):
                 return
@@ -154,11 +179,17 @@ class Pos:
             self._selling = False
 
     def _serve(self) -> None:
-        lines = self._till.sell(datetime.now(UTC).replace(microsecond=0))
+        self._write_down(self._till.sell(datetime.now(UTC).replace(microsecond=0)))
+        self._next_sale = time.monotonic() + self._rng.uniform(0.4, 1.6) * SALE_EVERY_S
+
+    def _sell_order(self, order: str, lines: list[OrderedLine]) -> None:
+        self._write_down(self._till.sell_order(datetime.now(UTC).replace(microsecond=0), order, lines))
+        self._say(f"Sold the web order {order}.")
+
+    def _write_down(self, lines: tuple[SoldLine, ...]) -> None:
         if lines:
             self._journal.append(lines)
             self._sales += [line.id for line in lines if not line.void]
-        self._next_sale = time.monotonic() + self._rng.uniform(0.4, 1.6) * SALE_EVERY_S
 
 
 def merge_sales(kept: list[str], lines: list[SoldLine]) -> list[str]:

@@ -26,7 +26,10 @@ VOID_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class SoldLine:
-    """One receipt line. A void one was taken back at the till: it is in the journal but moved nothing."""
+    """One receipt line. A void one was taken back at the till: it is in the journal but moved nothing.
+
+    `order` is the number of the web order it belongs to, empty for a customer in the shop.
+    """
 
     till: str
     receipt: str
@@ -37,6 +40,7 @@ class SoldLine:
     quantity: Decimal
     unit_price: Decimal
     void: bool = False
+    order: str = ""
 
     @property
     def date_text(self) -> str:
@@ -47,6 +51,16 @@ class SoldLine:
     def id(self) -> str:
         """The natural id: till/date/receipt/line, the journal's own texts."""
         return f"{self.till}/{self.date_text}/{self.receipt}/{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedLine:
+    """One line of a web order; the price is that of one piece."""
+
+    code: str
+    title: str
+    quantity: Decimal
+    unit_price: Decimal
 
 
 class Till:
@@ -60,28 +74,58 @@ class Till:
         self._codes = sorted(self._variants)
         self._rng = rng
         self._receipts = dict.fromkeys(TILLS, 0) | dict(receipts or {})
+        self._aside: dict[str, Decimal] = {}
 
     @property
     def variants(self) -> dict[str, Variant]:
         """The state now, by code; a copy."""
         return dict(self._variants)
 
+    def put_aside(self, aside: Mapping[str, Decimal]) -> None:
+        """From now on these pieces, and no others, are kept for web orders: on hand, but not for sale in the shop."""
+        self._aside = dict(aside)
+
+    def free(self, code: str) -> Decimal:
+        """The pieces of a code that are not put aside, never below zero."""
+        return max(self._variants[code].on_hand - self._aside.get(code, Decimal(0)), Decimal(0))
+
     def sell(self, now: datetime) -> tuple[SoldLine, ...]:
         """One customer at one till: at least one line unless nothing at all is in stock."""
         till = self._rng.choice(TILLS)
         codes = self._rng.sample(self._codes, min(self._rng.randint(1, LINES_MAX), len(self._codes)))
-        codes = [code for code in codes if self._variants[code].on_hand > 0]
+        codes = [code for code in codes if self.free(code) > 0]
         if not codes:
-            codes = [code for code in self._codes if self._variants[code].on_hand > 0][:1]
+            codes = [code for code in self._codes if self.free(code) > 0][:1]
         if not codes:
             return ()
-        self._receipts[till] += 1
-        receipt = f"{self._receipts[till]:0{RECEIPT_DIGITS}d}"
+        receipt = self._next_receipt(till)
         return tuple(self._sell_line(till, receipt, line, now, code) for line, code in enumerate(codes, start=1))
+
+    def sell_order(self, now: datetime, order: str, lines: Iterable[OrderedLine]) -> tuple[SoldLine, ...]:
+        """One receipt with the lines of a web order, at its prices; the pieces were put aside for it.
+
+        A run that was cut off can have forgotten the delivery they came from; then they are received now.
+        """
+        till = self._rng.choice(TILLS)
+        receipt = self._next_receipt(till)
+        sold = tuple(
+            SoldLine(
+                till=till, receipt=receipt, line=number, at=now, code=line.code,
+                title=line.title or self._variants[line.code].title, quantity=line.quantity,
+                unit_price=line.unit_price, order=order,
+            )
+            for number, line in enumerate(lines, start=1)
+        )
+        self.catch_up(sold)
+        return sold
+
+    def _next_receipt(self, till: str) -> str:
+        self._receipts[till] += 1
+        return f"{self._receipts[till]:0{RECEIPT_DIGITS}d}"
 
     def _sell_line(self, till: str, receipt: str, line: int, now: datetime, code: str) -> SoldLine:
         variant = self._variants[code]
-        quantity = min(Decimal(self._rng.choices((1, 2, PIECES_MAX), (8, 2, 1))[0]), variant.on_hand)
+        quantity = min(Decimal(self._rng.choices((1, 2, PIECES_MAX), (8, 2, 1))[0]), self.free(code))
         void = self._rng.random() < VOID_SHARE
         if not void:
             self._variants[code] = replace(variant, on_hand=variant.on_hand - quantity)

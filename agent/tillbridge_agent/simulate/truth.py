@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 from tillbridge_agent.simulate.assortment import Variant
+from tillbridge_agent.simulate.till import SoldLine
+from tillbridge_agent.simulate.weborders import Imported, OrderTold, orders_told
 
 WRITES_KEPT = 200
 
@@ -45,6 +47,7 @@ class Truth(msgspec.Struct, forbid_unknown_fields=True):
 
     `variants` are those of the last completed export; `sales` the natural ids of every sale line up to the
     last save; `sold` their number; `shown` how many of them the last completed export had taken into account.
+    `orders` are the imported web orders by their number, `imports` what became of each import file, by its name.
     """
 
     v: int
@@ -56,6 +59,8 @@ class Truth(msgspec.Struct, forbid_unknown_fields=True):
     sales: list[str]
     exports: int
     writes: list[Write]
+    orders: dict[str, OrderTold] = {}
+    imports: dict[str, Imported] = {}
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
@@ -113,6 +118,14 @@ def after_export(
 def with_sales(truth: Truth, sales: list[str]) -> Truth:
     """The truth with the natural ids of all sale lines so far."""
     return msgspec.structs.replace(truth, sales=list(sales), sold=len(sales))
+
+
+def with_orders(truth: Truth, journal: list[SoldLine]) -> Truth:
+    """The truth with what became of every web order, by its import files and the journal."""
+    ours = [line for line in journal if line.order]
+    counted = frozenset(truth.sales[: truth.shown]) if ours else frozenset()
+    told = orders_told(truth.imports, ours, counted, truth.orders, truth.exports)
+    return msgspec.structs.replace(truth, orders=told)
 
 
 def variants_of(truth: Truth) -> tuple[Variant, ...]:

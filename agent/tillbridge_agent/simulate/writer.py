@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tillbridge_agent.simulate.export import read_journal, render_journal, render_journal_header
+from tillbridge_agent.simulate.export import has_order_column, read_journal, render_journal, render_journal_header
 from tillbridge_agent.simulate.till import SoldLine
 
 EXPORT_NAME = "BESTAND.CSV"
@@ -61,6 +61,7 @@ class Journal:
         self._idle = idle
         kept = path.read_bytes() if path.exists() else b""
         self.lines, whole = read_journal(kept)
+        self.with_order = has_order_column(kept[:whole])
         with path.open("ab") as file:
             if whole < len(kept):
                 file.truncate(whole)
@@ -72,7 +73,7 @@ class Journal:
         new = list(lines)
         if not new:
             return
-        data = render_journal(new)
+        data = render_journal(new, with_order=self.with_order)
         torn = len(data) - len(data) // (2 * len(new))
         with self._path.open("ab", buffering=0) as file:
             file.write(data[:torn])
