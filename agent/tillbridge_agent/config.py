@@ -1,6 +1,7 @@
 """Reads agent.toml and feed files: frozen structs, and errors that name the file and the key."""
 
 import difflib
+import fnmatch
 import os
 import re
 import tomllib
@@ -13,11 +14,14 @@ import msgspec
 from tillbridge_agent.core import feed as feed_structs
 from tillbridge_agent.core.feed import FeedConfig, Field, GuardsConfig, MappingConfig, SourceConfig, faults
 from tillbridge_agent.errors import ConfigError
+from tillbridge_agent.imports import IMPORTS, OrdersConfig
+from tillbridge_agent.imports import config as import_structs
+from tillbridge_agent.imports.csv import config as csv_structs
 from tillbridge_agent.readers import READERS, ReaderConfig
 
 __all__ = [
-    "AgentConfig", "FeedConfig", "Field", "GuardsConfig", "MappingConfig", "ReaderConfig", "SourceConfig",
-    "known_keys", "load_agent_config", "load_feed",
+    "AgentConfig", "FeedConfig", "Field", "GuardsConfig", "MappingConfig", "OrdersConfig", "ReaderConfig",
+    "SourceConfig", "known_keys", "load_agent_config", "load_feed",
 ]
 
 _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
@@ -35,10 +39,14 @@ class _AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feed_files: tuple[str, ...] = ()
     heartbeat_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 15.0
     feeds: tuple[FeedConfig, ...] = ()
+    orders: OrdersConfig | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """agent.toml with every path absolute and every feed checked; `path` is the file itself."""
+    """agent.toml with every path absolute and every feed checked; `path` is the file itself.
+
+    Without `orders` the agent takes no web orders; with it `orders.spool` is never empty.
+    """
 
     path: Path
     state: Path
@@ -46,6 +54,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     allowed_roots: tuple[Path, ...]
     feeds: tuple[FeedConfig, ...]
     heartbeat_s: float
+    orders: OrdersConfig | None = None
 
     def feed(self, name: str) -> FeedConfig:
         """The feed of this name. Raises ConfigError."""
@@ -73,9 +82,12 @@ def load_agent_config(path: str | Path) -> AgentConfig:
                               f"Put a feed file there, or take {pattern!r} out of the list.")
         feeds += [_finish_feed(feed_file, "", _decode(feed_file, FeedConfig), roots) for feed_file in found]
     _check_names(file, feeds)
+    orders = None if raw.orders is None else _finish_orders(file, raw.orders, roots)
+    if orders is not None:
+        _check_feeds_apart(file, orders, feeds)
     return AgentConfig(
         path=file, state=_resolve(folder, raw.state), server=raw.server, allowed_roots=roots,
-        feeds=tuple(feeds), heartbeat_s=raw.heartbeat_s,
+        feeds=tuple(feeds), heartbeat_s=raw.heartbeat_s, orders=orders,
     )
 
 
@@ -90,7 +102,8 @@ def load_feed(path: str | Path) -> FeedConfig:
 def known_keys() -> set[str]:
     """Every key that may stand in agent.toml or a feed file; the README must explain each of them."""
     structs: list[Any] = [_AgentFile, *(reader.config_type for reader in READERS.values())]
-    structs += [kind for kind in vars(feed_structs).values()
+    structs += [each.config_type for each in IMPORTS.values()]
+    structs += [kind for module in (feed_structs, import_structs, csv_structs) for kind in vars(module).values()
                 if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
     return {"format"} | {name for kind in structs for name in kind.__struct_encode_fields__}
 
@@ -101,24 +114,80 @@ def _finish_feed(file: Path, prefix: str, feed: FeedConfig, roots: tuple[Path, .
     if feed.source is None:
         raise ConfigError(str(file), f"{prefix}source", f"Feed {feed.name!r} has no source, so nothing can be watched.",
                           'Add [feeds.source] with path = "..." and pattern = "...".')
-    folder = _resolve(file.parent, feed.source.path)
-    if not any(folder == root or root in folder.parents for root in roots):
-        raise ConfigError(str(file), f"{prefix}source.path", f"{folder} is outside the folders this agent may touch.",
-                          "Add the folder to allowed_roots in agent.toml, or choose one below them.")
+    folder = _below_roots(file, f"{prefix}source.path", feed.source.path, roots)
     return msgspec.structs.replace(feed, source=msgspec.structs.replace(feed.source, path=str(folder)))
 
 
 def _check_feed(file: Path, prefix: str, feed: FeedConfig) -> None:
     for key, message, hint in faults(feed):
         raise ConfigError(str(file), prefix + key, message, hint)
-    zone = feed.mapping.time_zone
-    if zone is not None:
-        try:
-            zoneinfo.ZoneInfo(zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-            near = _nearest(zone, sorted(zoneinfo.available_timezones()))
-            raise ConfigError(str(file), f"{prefix}mapping.time_zone", f"There is no time zone {zone!r}.",
-                              near or 'Zones are named like "Europe/Zurich".') from error
+    _check_zone(file, f"{prefix}mapping.time_zone", feed.mapping.time_zone)
+
+
+def _finish_orders(file: Path, orders: OrdersConfig, roots: tuple[Path, ...]) -> OrdersConfig:
+    """Checks the orders table, and makes its paths absolute."""
+    for key, message, hint in orders.faults():
+        raise ConfigError(str(file), f"orders.{key}", message, hint)
+    _check_zone(file, "orders.time_zone", orders.time_zone)
+    path = _below_roots(file, "orders.path", orders.path, roots)
+    spool = _below_roots(file, "orders.spool", orders.spool or str(path / ".tillbridge"), roots)
+    if spool == path:
+        raise ConfigError(str(file), "orders.spool", "Half-written files would lie where the till imports.",
+                          'Leave `spool` out: it is then the folder ".tillbridge" below `path`.')
+    answers = orders.answers
+    if answers is not None:
+        folder = _below_roots(file, "orders.answers.path", answers.path, roots)
+        answers = msgspec.structs.replace(answers, path=str(folder))
+        if folder == spool:
+            raise ConfigError(str(file), "orders.answers.path", "The spool folder is the agent's own.",
+                              "Name the folder into which the till writes its answers.")
+        if folder == path and import_structs.may_match(orders.name, answers.pattern):
+            raise ConfigError(str(file), "orders.answers.pattern",
+                              f"{answers.pattern!r} fits the import files in the same folder too.",
+                              "Choose a pattern that fits the answers only, or another `name` for the import files.")
+    return msgspec.structs.replace(orders, path=str(path), spool=str(spool), answers=answers)
+
+
+def _check_feeds_apart(file: Path, orders: OrdersConfig, feeds: list[FeedConfig]) -> None:
+    """No feed may take what we write, or what the till answers, for an export."""
+    for feed in feeds:
+        source = feed.source
+        if source is None:
+            continue
+        if source.path == orders.path and import_structs.may_match(orders.name, source.pattern):
+            raise ConfigError(str(file), "orders.name", f"Feed {feed.name!r} would read the import files as exports.",
+                              f"Choose a name that {source.pattern!r} does not fit, or another folder.")
+        answers = orders.answers
+        if answers is not None and source.path == answers.path and _same_pattern(source.pattern, answers.pattern):
+            raise ConfigError(str(file), "orders.answers.pattern",
+                              f"Feed {feed.name!r} would read the answers as exports.",
+                              "Choose patterns that never fit the same file, or another folder.")
+
+
+def _same_pattern(one: str, other: str) -> bool:
+    """Whether one pattern fits the other, which is as much as can be told of two patterns."""
+    one, other = one.lower(), other.lower()
+    return fnmatch.fnmatch(one, other) or fnmatch.fnmatch(other, one)
+
+
+def _below_roots(file: Path, key: str, path: str, roots: tuple[Path, ...]) -> Path:
+    """A path, absolute, which the agent may touch. Raises ConfigError."""
+    folder = _resolve(file.parent, path)
+    if not any(folder == root or root in folder.parents for root in roots):
+        raise ConfigError(str(file), key, f"{folder} is outside the folders this agent may touch.",
+                          "Add the folder to allowed_roots in agent.toml, or choose one below them.")
+    return folder
+
+
+def _check_zone(file: Path, key: str, zone: str | None) -> None:
+    if zone is None:
+        return
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = _nearest(zone, sorted(zoneinfo.available_timezones()))
+        raise ConfigError(str(file), key, f"There is no time zone {zone!r}.",
+                          near or 'Zones are named like "Europe/Zurich".') from error
 
 
 def _check_names(file: Path, feeds: list[FeedConfig]) -> None:

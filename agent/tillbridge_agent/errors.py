@@ -43,6 +43,13 @@ class MappingError(AgentError):
         self.columns = columns
 
 
+class Unwritable(AgentError):
+    """An order cannot be written as the template of the till asks: it is rejected with this reason, never altered."""
+
+    def __init__(self, code: str, message: str, *, hint: str) -> None:
+        super().__init__(message, hint, code=code)
+
+
 class TryLater(AgentError):
     """Nothing is wrong with what was tried: keep it and try again after `retry_after_s` seconds, or after a backoff."""
 

@@ -29,7 +29,9 @@ _PURE_IMPORTS = {
     "random.Random",  # the type of an argument; making one is an impure call
 }
 #: Rooms of our own that a pure module may use: other pure rooms, the config structs and the error tree.
-_PURE_ROOMS = {"core", "readers", "devices", "config", "errors"}
+_PURE_ROOMS = {"core", "readers", "devices", "imports", "config", "errors"}
+#: What does I/O beside the pure import formats.
+_IMPORTS_IO = {"place.py"}
 _IMPURE_CALLS = {
     "open", "print", "input", "exec", "eval", "__import__", "io.open", "codecs.open", "gzip.open",
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "Random", "random.Random",
@@ -85,12 +87,13 @@ def app_is_the_top(module: Module) -> Iterator[str]:
 
 
 def is_pure(module: Module) -> bool:
-    """core/, readers/, devices/, imports/render, every wire.py and all of the protocol."""
+    """core/, readers/, devices/, imports/ without its placing, every wire.py and all of the protocol."""
     if module.package is None:
         return False
     return (
         module.package == "tillbridge_protocol"
         or module.room[0] in {"core", "readers", "devices"}
+        or (module.room[0] == "imports" and module.room[1] not in _IMPORTS_IO)
         or module.room[-1] == "wire.py"
     )
 
@@ -163,6 +166,8 @@ def _pure_import(module: Module, name: str) -> bool:
     if parts[0] == "tillbridge_protocol":
         return True
     if parts[0] == module.package:
+        if parts[1] == "imports" and f"{parts[2]}.py" in _IMPORTS_IO:
+            return False
         own = tuple(parts[1 : 1 + len(module.room) - 1]) == module.room[:-1]
         return parts[1] in _PURE_ROOMS or (module.room[-1] == "wire.py" and own and parts[len(module.room)] == "wire")
     return any(".".join(parts[:n]) in _PURE_IMPORTS for n in range(1, len(parts) + 1))

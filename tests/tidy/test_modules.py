@@ -60,6 +60,7 @@ def test_versions_agree() -> None:
     ("room", "module", "needed"),
     [
         ("agent/tillbridge_agent/readers", "reader.py", ("sample.toml", "README.md")),
+        ("agent/tillbridge_agent/imports", "render.py", ("sample.toml", "README.md")),
         ("server/tillbridge_server/connectors", "connector.py", ("sample.toml", "README.md")),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from tests.tidy.tree import ROOT, files, relative
 
 from tillbridge_agent.config import load_agent_config
+from tillbridge_agent.imports import IMPORTS, AnswersConfig
 from tillbridge_agent.readers import READERS
 from tillbridge_server.config import load_config
 from tillbridge_server.connectors import CONNECTORS
@@ -16,6 +17,7 @@ from tillbridge_server.core.settings import StorefrontConfig
 
 SAMPLES = [path for path in files() if path.name == "sample.toml"]
 READER_SAMPLES = [path for path in SAMPLES if relative(path).startswith("agent/tillbridge_agent/readers/")]
+IMPORT_SAMPLES = [path for path in SAMPLES if relative(path).startswith("agent/tillbridge_agent/imports/")]
 CONNECTOR_SAMPLES = [path for path in SAMPLES if relative(path).startswith("server/tillbridge_server/connectors/")]
 
 
@@ -30,10 +32,11 @@ def missing_keys(struct: type[msgspec.Struct], table: dict[str, object]) -> set[
 
 
 def test_there_are_samples() -> None:
-    """Every reader and connector of the literal dicts has a sample, and so has the agent itself."""
+    """Every reader, import format and connector of the literal dicts has a sample, and so has the agent itself."""
     assert {path.parent.name for path in READER_SAMPLES} == set(READERS)
+    assert {path.parent.name for path in IMPORT_SAMPLES} == set(IMPORTS)
     assert {path.parent.name for path in CONNECTOR_SAMPLES} == set(CONNECTORS)
-    assert set(SAMPLES) == {*READER_SAMPLES, *CONNECTOR_SAMPLES, ROOT / "agent" / "sample.toml"}, (
+    assert set(SAMPLES) == {*READER_SAMPLES, *IMPORT_SAMPLES, *CONNECTOR_SAMPLES, ROOT / "agent" / "sample.toml"}, (
         "A sample that nothing loads: load it in tests/tidy/test_samples.py."
     )
 
@@ -54,6 +57,22 @@ def test_reader_samples_show_the_defaults(path: Path) -> None:
     table = tomllib.loads(shown(path.read_text(encoding="utf-8")))
     assert msgspec.convert(table, kind) == msgspec.convert({"format": table["format"]}, kind)
     assert not missing_keys(kind, table)
+
+
+@pytest.mark.parametrize("path", IMPORT_SAMPLES, ids=lambda path: path.parent.name)
+def test_import_samples_are_orders_tables(path: Path, tmp_path: Path) -> None:
+    """An import format's sample is the [orders] table of agent.toml; what is commented out is the default."""
+    texts = [path.read_text(encoding="utf-8"), shown(path.read_text(encoding="utf-8"))]
+    configs = []
+    for text in texts:
+        file = tmp_path / "agent.toml"
+        file.write_text(f'allowed_roots = [".."]\n{text}', encoding="utf-8")
+        configs.append(load_agent_config(file).orders)
+    assert configs[0] is not None
+    assert configs[0] == configs[1]
+    table = tomllib.loads(texts[1])["orders"]
+    assert not missing_keys(IMPORTS[path.parent.name].config_type, table)
+    assert not missing_keys(AnswersConfig, table["answers"])
 
 
 @pytest.mark.parametrize("path", CONNECTOR_SAMPLES, ids=lambda path: path.parent.name)
