@@ -2,13 +2,16 @@
 
 SQLite runs on one connection in one thread, in WAL mode with synchronous FULL: what a call returned is on
 disk. Calls that wait together share one commit (each in its own savepoint), which is what makes many small
-batches cheap. PostgreSQL runs the same functions on a small thread pool; serialization failures are retried.
+batches cheap. PostgreSQL runs the same functions on a small thread pool, and several servers may share it: every
+transaction is SERIALIZABLE, so that it reads and writes as if it were alone, and runs again when it was not.
 """
 
 import asyncio
 import queue
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -24,13 +27,24 @@ from tillbridge_server import crash
 R = TypeVar("R")
 
 GROUP_COMMIT_CALLS_MAX = 64
-RETRIES_MAX = 5
+#: Threads of one process on PostgreSQL, each with its own connection.
+THREADS = 8
+#: A call that collided so often goes back to its caller, who tells the agent to come again.
+TRIES_MAX = 12
+#: Waits grow from the first to the second of these, each shortened by chance so that rivals do not meet again.
+PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.01, 0.5
+#: Nothing of the transaction happened, because another one ran at the same moment: serialization failure, deadlock,
+#: and a row that was not there when it looked (PostgreSQL manual, appendix A and 13.2.3).
+_COLLIDED = frozenset({"40001", "40P01", "23505"})
 
 
 def make_engine(url: str) -> sa.Engine:
     """An engine whose transactions begin when we say so; SQLite gets its pragmas."""
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_size=8, isolation_level="REPEATABLE READ")
+        # A connection that died while it lay idle is replaced before a call gets it.
+        return sa.create_engine(
+            url, pool_size=THREADS, max_overflow=0, pool_pre_ping=True, isolation_level="SERIALIZABLE"
+        )
     engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
@@ -47,20 +61,54 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
+def transact(engine: sa.Engine, call: Callable[[sa.Connection], R]) -> R:
+    """`call(conn)` in one transaction, again while it collides with others; it must bear that, as store functions do.
+
+    Raises what the call raised, and DBAPIError when it collided TRIES_MAX times or the connection broke: a commit
+    that was under way then may have happened or not.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        committing = False
+        try:
+            with engine.begin() as conn:
+                result = call(conn)
+                crash.reach("store.committing")
+                committing = True
+            crash.reach("store.committed")
+            return result
+        except DBAPIError as error:
+            if attempt >= TRIES_MAX or not _nothing_happened(error, committing=committing):
+                raise
+        longest = min(PAUSE_LONGEST_S, PAUSE_FIRST_S * 2 ** (attempt - 1))
+        time.sleep(random.uniform(0, longest))  # noqa: S311 - it only spreads rivals
+
+
+def _nothing_happened(error: DBAPIError, *, committing: bool) -> bool:
+    """Whether the transaction surely left nothing behind and may be run again."""
+    if getattr(error.orig, "sqlstate", None) in _COLLIDED:
+        return True
+    return error.connection_invalidated and not committing
+
+
 class Store:
-    """Runs store functions, each in one transaction; the only holder of the database while the server runs."""
+    """Runs store functions, each in one transaction.
+
+    `shared` says that other processes may use the database at the same time; without it this is its only holder.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._sqlite = engine.dialect.name == "sqlite"
+        self.shared = engine.dialect.name != "sqlite"
         self._calls: queue.SimpleQueue[tuple[Callable[[sa.Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
-        if self._sqlite:
+        if self.shared:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
+        else:
             self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
             self._thread.start()
-        else:
-            self._pool = ThreadPoolExecutor(8, thread_name_prefix="store")
 
     async def run(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """`call(conn, *args, **kwargs)` in one transaction; its exception rolls back that call only."""
@@ -71,7 +119,7 @@ class Store:
         future: Future[R] = Future()
         bound = lambda conn: call(conn, *args, **kwargs)  # noqa: E731
         if self._pool is not None:
-            return self._pool.submit(self._retrying, bound)
+            return self._pool.submit(transact, self.engine, bound)
         self._calls.put((bound, future))
         return future
 
@@ -122,18 +170,6 @@ class Store:
                 future.set_result(result)
             else:
                 future.set_exception(problem)
-
-    def _retrying(self, call: Callable[[sa.Connection], R]) -> R:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with self.engine.begin() as conn:
-                    return call(conn)
-            except DBAPIError as error:
-                # 40001 serialization failure, 40P01 deadlock (PostgreSQL manual, appendix A)
-                if getattr(error.orig, "sqlstate", None) not in ("40001", "40P01") or attempt >= RETRIES_MAX:
-                    raise
 
 
 def backup_sqlite(conn: sa.Connection, target: Path) -> None:

@@ -74,7 +74,7 @@ def _sell(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
             order=order_id, revision=order["revision"], mark="imported", by="server",
             reason="The till's journal shows it sold.",
         )
-        mailbox.put(conn, order["agent_id"], f"mark:{order_id}:{order['revision']}:sold", message, now)
+        mailbox.put(conn, order["agent_id"], f"order:{order_id}:{order['revision']}:sold", message, now)
 
 
 def _count(conn: sa.Connection, order_id: str, location: str, moves: Moves, now: dt.datetime) -> bool:

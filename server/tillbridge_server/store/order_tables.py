@@ -1,9 +1,9 @@
 """The tables of web orders, with what each row means: orders, lines, steps, sales, and the shop window's own book."""
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Index, Table, UniqueConstraint
 
 from tillbridge_server.store.tables import metadata
-from tillbridge_server.store.types import DecimalType, InstantType
+from tillbridge_server.store.types import DecimalType, InstantType, Integer, String, Text
 
 web_order = Table(
     "web_order", metadata,  # one order of one storefront; its id is our number, under which the till sells it

@@ -43,7 +43,7 @@ def mark(conn: sa.Connection, order_id: str, event: str, by: str, why: str, now:
                 order=order_id, revision=order["revision"], mark="cancelled" if event == "cancelled" else "imported",
                 reason=why, by=by,
             )
-            mailbox.put(conn, order["agent_id"], f"mark:{order_id}:{order['revision']}:{event}", message, now)
+            mailbox.put(conn, order["agent_id"], f"order:{order_id}:{order['revision']}:{event}", message, now)
     assert after is not None
     conn.execute(audit.insert().values(at=now, by=by, act=f"mark order {event}", what=order_id, why=why))
     return after

@@ -4,9 +4,9 @@
 tables can be spread over several machines later (DESIGN §6).
 """
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Index, LargeBinary, MetaData, Table, UniqueConstraint
 
-from tillbridge_server.store.types import DecimalType, InstantType
+from tillbridge_server.store.types import DecimalType, InstantType, Integer, String, Text
 
 metadata = MetaData()
 

@@ -1,17 +1,28 @@
-"""Column types that mean the same on SQLite and PostgreSQL: instants and decimals as sortable, exact text."""
+"""Column types that mean the same on SQLite and PostgreSQL: every table and every migration takes its types from here.
+
+PostgreSQL sorts and compares text by the rules of a language unless told otherwise, and its integers have 32 bits:
+here text is compared by code point and every integer has 64 bits, as on SQLite.
+"""
 
 import datetime as dt
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import String, types
+import sqlalchemy as sa
+from sqlalchemy import types
 from sqlalchemy.engine import Dialect
+
+_BY_CODE_POINT = "C"
+String = sa.String().with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
+Text = sa.Text().with_variant(sa.Text(collation=_BY_CODE_POINT), "postgresql")
+#: INTEGER on SQLite, whose integers have 64 bits anyway and which counts up only a key of this very name.
+Integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class InstantType(types.TypeDecorator[dt.datetime]):
     """An aware UTC datetime as fixed-width ISO text, so that text order is time order."""
 
-    impl = String(27)
+    impl = sa.String(27).with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> str | None:
@@ -26,7 +37,7 @@ class InstantType(types.TypeDecorator[dt.datetime]):
 class DecimalType(types.TypeDecorator[Decimal]):
     """A Decimal as its exact text; never compared or summed in SQL."""
 
-    impl = String(40)
+    impl = sa.String(40).with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
