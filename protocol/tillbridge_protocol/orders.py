@@ -101,7 +101,7 @@ STEPS: tuple[Step, ...] = (
     Step(RECEIVED, "spool", READY, "agent"),
     Step(READY, "publish", PUBLISHED, "agent"),
     Step(PUBLISHED, "take", TAKEN, "agent"),
-    *(Step(state, "accept", ACCEPTED, "agent") for state in (READY, PUBLISHED, TAKEN, REJECTED)),
+    *(Step(state, "accept", ACCEPTED, "agent") for state in (READY, PUBLISHED, TAKEN, REJECTED, UNCERTAIN)),
     *(Step(state, "reject", REJECTED, "agent") for state in (RECEIVED, READY, PUBLISHED, TAKEN)),
     *(Step(state, "doubt", UNCERTAIN, "agent") for state in (RECEIVED, READY)),
     Step(RECEIVED, "expire", EXPIRED, "agent"),
