@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tillbridge_protocol import changes, enrollment, heartbeat, positions, signing
+from tillbridge_protocol import changes, enrollment, heartbeat, mailbox, orders, positions, signing
 from tillbridge_protocol.records import AsOf, Price, SaleLine, StockLevel
 from tillbridge_protocol.version import CONTENT_TYPE_BATCH, CONTENT_TYPE_JSON
 
@@ -220,7 +220,32 @@ def beat() -> dict[str, Any]:
     )
 
 
-VECTORS = {"keys": keys, "hello": hello, "enroll": enroll, "batch": batch, "heartbeat": beat}
+ORDER = orders.Order(
+    id="WEB-1009-7ZK", revision=1, agent=AGENT, location=LOCATION, storefront="web", number="1009-7ZK",
+    placed_at=NOW, not_after=NOW + dt.timedelta(days=14), currency="CHF",
+    lines=[
+        orders.OrderLine(1, "0001", Decimal(2), Decimal("12.50"), "Hammer 500 g"),
+        orders.OrderLine(2, "0031", Decimal("1.5"), Decimal("3.90")),
+    ],
+    shopper=orders.Shopper(
+        name="Zoë Müller", street="Rathausgasse 9", postcode="3011", city="Bern", country="CH",
+        phone="+41 31 555 01 42", email="zoe@example.com", note="Please ring twice.",
+    ),
+)
+
+
+def order() -> dict[str, Any]:
+    """A web order in its mailbox message, signed with the server's key."""
+    signed = orders.sign_order(ORDER, private("server"), SERVER_KEY_ID)
+    return {
+        "about": "A web order as the server signed it: verify `payload` with the pinned key, then decode it.",
+        "body": mailbox.PlaceOrder(signed),
+        "signature_base": f"tillbridge-order-v1\n{signed.payload}",
+        "verified": {"public_key": public("server"), "order": ORDER},
+    }
+
+
+VECTORS = {"keys": keys, "hello": hello, "enroll": enroll, "batch": batch, "heartbeat": beat, "order": order}
 
 
 def text_of(name: str) -> str:

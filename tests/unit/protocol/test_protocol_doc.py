@@ -7,9 +7,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.protocol.make_vectors import CODE, VECTORS
+from tests.unit.protocol.make_vectors import CODE, ORDER, VECTORS, private
 
-from tillbridge_protocol import changes, enrollment, heartbeat, limits, mailbox, positions, records, signing, version
+from tillbridge_protocol import (
+    changes,
+    enrollment,
+    heartbeat,
+    limits,
+    mailbox,
+    orders,
+    positions,
+    records,
+    signing,
+    version,
+)
 from tillbridge_protocol.errors import CODES
 from tillbridge_server.core.inbox_rules import (
     CLONE_TOLERANCE_S,
@@ -29,7 +40,7 @@ EXAMPLES = [(tag.removeprefix("json "), text) for tag, text in FENCES if tag.sta
 SPANS = set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", DOC, flags=re.MULTILINE | re.DOTALL)))
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     name: value
-    for module in (changes, enrollment, heartbeat, mailbox, positions, records)
+    for module in (changes, enrollment, heartbeat, mailbox, orders, positions, records)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
     and not name.startswith("_")
@@ -38,8 +49,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
 NOT_SENT = {"EnrollmentCode", "FrozenBatch", "Boot"}
 #: What stands by itself in a request, an answer, a batch or a message, and so has its own example.
 WHOLE = set(STRUCTS) - NOT_SENT - {
-    "AsOf", "DeadNote", "FeedHealth", "FeedInfo", "FullPart", "HeldFile", "HostFacts", "Message", "Position",
-    "Quarantined", "Source",
+    "AsOf", "DeadNote", "FeedHealth", "FeedInfo", "FullPart", "HeldFile", "HostFacts", "Message", "OrderLine",
+    "OrderStanding", "OrderStandings", "OrdersHealth", "Position", "Quarantined", "Shopper", "SignedOrder", "Source",
 }
 
 
@@ -76,6 +87,10 @@ def test_every_example_is_decoded(name: str, text: str) -> None:
         assert {changes.decode_change(change).feed for change in opened.changes} <= set(opened.feeds)
     if isinstance(decoded, mailbox.Mail):
         assert all(mailbox.decode_body(message.body) for message in decoded.messages)
+    if isinstance(decoded, mailbox.PlaceOrder):
+        assert orders.open_order(decoded.order, {"s/1": private("server").public_key()}) == ORDER
+    if isinstance(decoded, orders.Order):
+        assert decoded == ORDER
     if isinstance(decoded, enrollment.Hello):
         assert enrollment.open_hello(decoded, fingerprint=CODE.fingerprint)
 
@@ -164,6 +179,7 @@ def test_names_of_the_wire_are_on_the_page() -> None:
         *signing._COVERS, *set.union(*signing._PARAMETERS.values()), signing.LABEL, *records.KINDS,
         *(kind.__struct_config__.tag for kind in STRUCTS.values() if kind.__struct_config__.tag_field == "answer"),
         *positions.Resync.__annotations__["reason"].__args__, *heartbeat.FeedHealth.__annotations__["state"].__args__,
+        *orders.STATES, orders.ORDERS_FEED, "tillbridge-order-v1", *mailbox.MarkOrder.__annotations__["mark"].__args__,
         *records.AsOfKind.__args__, *changes.FeedInfo.__annotations__["absence"].__args__,
     }
     assert words <= SPANS, words - SPANS

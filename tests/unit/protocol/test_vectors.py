@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from tests.unit.protocol import make_vectors as made
 
-from tillbridge_protocol import changes, enrollment, signing
+from tillbridge_protocol import changes, enrollment, mailbox, orders, signing
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat
 from tillbridge_protocol.positions import Ack, Resync, read_boot, read_position
@@ -140,3 +140,21 @@ def test_heartbeat_decodes_and_its_answer_echoes_the_position() -> None:
     answer = msgspec.json.decode(vector["answer"]["body"], type=Resync)
     assert answer.answers == read_position(asked.headers["Tillbridge-Position"])
     assert read_boot(asked.headers["Tillbridge-Boot"]).n == 3
+
+
+def signed_order() -> tuple[orders.SignedOrder, dict[str, Ed25519PublicKey]]:
+    """The stored order and the keys an agent has pinned."""
+    vector = stored("order")
+    body = mailbox.decode_body(msgspec.json.encode(vector["body"]))
+    assert isinstance(body, mailbox.PlaceOrder)
+    return body.order, {"s/1": public_key(vector["verified"]["public_key"])}
+
+
+def test_order_opens_and_is_what_was_signed() -> None:
+    """The signature over prefix and payload is the raw Ed25519 one, and the payload is the order."""
+    vector = stored("order")
+    signed, pinned = signed_order()
+    assert orders.open_order(signed, pinned) == made.ORDER == msgspec.convert(vector["verified"]["order"], orders.Order)
+    seed = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(stored("keys")["server"]["seed"]))
+    assert vector["signature_base"] == "tillbridge-order-v1\n" + signed.payload
+    assert seed.sign(vector["signature_base"].encode()).hex() == signed.signature
