@@ -109,8 +109,7 @@ class Pos:
             self._idle(options.interval_s)
         if not self._interrupted:
             self._say("Selling has stopped; writing the last export.")
-            if self._desk is not None:
-                self._desk.close()
+            self._close_desk()
             self._export()
         self._save()
         return self._truth
@@ -139,6 +138,15 @@ class Pos:
             options, self._truth.imports, self._till,
             sold=lambda: self._journal.lines, save=self._save, sell=self._sell_order,
         )
+
+    def _close_desk(self) -> None:
+        """Sells what is imported; the last export then starts late enough to be known to include those sales."""
+        if self._desk is None:
+            return
+        self._desk.close()
+        self._save()
+        if any(order.export is None for order in self._truth.orders.values()):
+            self._idle(self._options.interval_s)
 
     def _export(self) -> None:
         self._till.restock()

@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ class Shop:
         shutil.copytree(self.root, self.root.with_name(name))
         return Shop(self.root.with_name(name))
 
-    def pos(self, **chosen: Any) -> Pos:
+    def pos(self, interval_s: float = 0.0, **chosen: Any) -> Pos:
         """A new process, as it were."""
         options = DeskOptions(self.folder, self.answers, **chosen)
         return Pos(PosOptions(
-            folder=self.root / "export", truth=self.root / "truth.json", variants=12, seconds=0.0, interval_s=0.0,
+            folder=self.root / "export", truth=self.root / "truth.json", variants=12, seconds=0.0, interval_s=interval_s,
             desk=options,
         ), lambda _words: None)
 
@@ -195,6 +196,25 @@ def test_what_is_recorded_is_not_judged_again(shop: Shop) -> None:
     assert machine._till.variants[best.code].on_hand == 0
     machine.run()
     assert (shop.truth.orders["W-1"].imported, shop.names("done")) == (1, ["ORD00001.CSV"])
+
+
+def test_the_last_export_starts_a_pause_after_the_last_web_order_was_sold(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads the journal a little later than the till wrote it can still tell that the export is newer."""
+    sold_at: list[datetime] = []
+    sell = Pos._sell_order
+
+    def noted(*order: Any) -> None:
+        sell(*order)
+        sold_at.append(datetime.now(UTC))
+
+    monkeypatch.setattr(Pos, "_sell_order", noted)
+    shop.drop("ORD00001.CSV", "W-1", (shop.variants()[0], 1))
+    monkeypatch.setattr(desk, "PICKING_S", 60.0)
+    left = shop.run(interval_s=0.3)
+    assert left.orders["W-1"].export == left.exports
+    assert (left.writes[-1].started_at - sold_at[0]).total_seconds() >= 0.3
 
 
 def test_what_tests_can_ask_for(shop: Shop) -> None:
