@@ -52,10 +52,14 @@ def order_id(storefront: str, number: str) -> str:
     return f"{prefix}-{kept}" if prefix else f"W-{kept}"
 
 
+def patience(state: str) -> dt.timedelta | None:
+    """How long an order may stay in a state before a person should look; zero is at once, None is never."""
+    if state in FOR_A_PERSON:
+        return dt.timedelta(0)
+    return None if state in FINAL else _LIMITS.get(state, COUNTED_WITHIN)
+
+
 def overdue(state: str, state_at: dt.datetime, now: dt.datetime) -> bool:
     """Whether a person should look at an order that has been in this state since `state_at`."""
-    if state in FOR_A_PERSON:
-        return True
-    if state in FINAL:
-        return False
-    return now - state_at > _LIMITS.get(state, COUNTED_WITHIN)
+    limit = patience(state)
+    return limit is not None and (not limit or now - state_at > limit)

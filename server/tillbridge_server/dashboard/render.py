@@ -1,6 +1,7 @@
 """Templates to responses: the frame every screen shares, security headers, links and file versions."""
 
 import hashlib
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from aiohttp import web
 from tillbridge_server.dashboard import say
 from tillbridge_server.dashboard.auth import VISIT
 from tillbridge_server.dashboard.context import DashboardContext
+from tillbridge_server.dashboard.pages import order_words
+from tillbridge_server.dashboard.reads.orders import count_waiting
 from tillbridge_server.dashboard.reads.work import count_open_holds, last_backup
 from tillbridge_server.dashboard.visit import Visit
 
@@ -49,7 +52,7 @@ def setup_templates(app: web.Application, context: DashboardContext) -> None:
     )
     env.globals.update(
         static=static_url, count=say.count, share=say.share, unknown=say.UNKNOWN, sku_url=sku_url, hold_url=hold_url,
-        store_url=store_url,
+        store_url=store_url, order_url=order_url, orders_say=order_words,
     )
 
 
@@ -74,19 +77,26 @@ def hold_url(hold_id: str) -> str:
     return f"/holds/{quote(hold_id, safe=':')}"
 
 
+def order_url(order_id: str) -> str:
+    """The page of an order."""
+    return f"/orders/{quote(order_id, safe='')}"
+
+
 def context_of(request: web.Request) -> DashboardContext:
     """The dashboard context of the application that serves this request."""
     return request.config_dict[CONTEXT]
 
 
-def _frame(conn: sa.Connection) -> dict[str, Any]:
-    return {"open_holds": count_open_holds(conn), "backup_at": last_backup(conn)}
+def _frame(conn: sa.Connection, now: datetime) -> dict[str, Any]:
+    return {
+        "open_holds": count_open_holds(conn), "open_orders": count_waiting(conn, now), "backup_at": last_backup(conn),
+    }
 
 
 async def page(request: web.Request, template: str, *, status: int = 200, **data: Any) -> web.Response:
     """Render a screen inside the frame: navigation with its counts, foot, the visit with its form token."""
     context = context_of(request)
-    frame = await context.store.run(_frame)
+    frame = await context.store.run(_frame, context.clock())
     return bare(request, template, status=status, **frame, **data)
 
 

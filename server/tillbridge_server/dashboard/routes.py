@@ -9,7 +9,7 @@ from tillbridge_server.connectors.shop_window import buying
 from tillbridge_server.connectors.shop_window import page as window
 from tillbridge_server.dashboard.auth import Door, NotLocal, Rule, Stale
 from tillbridge_server.dashboard.context import DashboardContext
-from tillbridge_server.dashboard.pages import holds, location, login, notes, overview, skus, variant
+from tillbridge_server.dashboard.pages import holds, location, login, notes, orders, overview, skus, variant
 from tillbridge_server.dashboard.render import STATIC, bare, setup_templates
 
 log = structlog.get_logger()
@@ -41,6 +41,9 @@ def setup_dashboard(app: web.Application, context: DashboardContext) -> None:
         ("GET", "/holds/{hold}.csv", holds.table, "person"),
         ("GET", "/holds/{hold}", holds.hold, "person"),
         ("POST", "/holds/{hold}", holds.decide, "person"),
+        ("GET", "/orders", orders.orders, "person"),
+        ("GET", "/orders/{order}", orders.order, "person"),
+        ("POST", "/orders/{order}", orders.decide, "person"),
         ("GET", "/refused", notes.refused, "person"),
         ("GET", "/audit", notes.audit, "person"),
         ("GET", "/words", notes.words, "person"),
@@ -88,7 +91,7 @@ def _told(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
         ], "/", "Open the page again")
     if error.status == 404:
         return _error(request, 404, "There is nothing at this address", [
-            "The store, SKU or hold may have another name now. Looking for it by its code works best.",
+            "The store, SKU, order or hold may have another name now. Looking for it by its code works best.",
         ], "/", "Back to the overview")
     if error.status == 405:
         return _error(request, 405, "This address cannot be used like that", ["Nothing was changed."], "/", "Overview")

@@ -9,6 +9,7 @@ from tillbridge_server.dashboard.context import DashboardContext
 from tillbridge_server.dashboard.pages.overview import FILTERS, filtered, store_filters
 from tillbridge_server.dashboard.reads import changes, work
 from tillbridge_server.dashboard.reads.fleet import fleet
+from tillbridge_server.dashboard.reads.orders import orders_at
 from tillbridge_server.dashboard.render import context_of, page, page_number
 
 ROWS = 20
@@ -50,7 +51,9 @@ def _read(conn: sa.Connection, context: DashboardContext, location_id: str) -> d
         return None
     place = found[0]
     holds = [hold for hold in work.open_holds(conn) if hold.place.partition("/")[0] == place.id]
+    orders, orders_total = orders_at(conn, place.id, context.clock(), ROWS // 2)
     return {
+        "orders": orders, "orders_total": orders_total,
         "place": place, "phase_words": PHASES.get(place.phase, f"Phase {place.phase}."), "holds": holds,
         "counted": changes.count_facts(conn, place.id), "latest": changes.last_changes(conn, place.id, ROWS // 2),
     }

@@ -1,13 +1,17 @@
 """What needs a person, ranked: each cause as one sentence, its cause, what the web shows meanwhile, one link."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
+from tillbridge_server.dashboard.pages.order_words import mark_of, meaning, need_title, next_step, word_of
 from tillbridge_server.dashboard.reads.fleet import LocationState
+from tillbridge_server.dashboard.reads.orders import Promised, Waiting
 from tillbridge_server.dashboard.reads.work import HoldRow
-from tillbridge_server.dashboard.render import hold_url, store_url
-from tillbridge_server.dashboard.say import NBSP, coarse, count, share
+from tillbridge_server.dashboard.render import hold_url, order_url, store_url
+from tillbridge_server.dashboard.say import NBSP, coarse, count, number, share
 
 #: Agents that fell silent this close together most likely have one cause.
 TOGETHER = timedelta(minutes=2)
@@ -33,16 +37,57 @@ class Need:
 
 
 def needs_of(
-    places: list[LocationState], holds: list[HoldRow], letters: list[Any], live: int, now: datetime
+    places: list[LocationState], holds: list[HoldRow], letters: list[Any], live: int, now: datetime,
+    orders: Sequence[Waiting] = (), promised: Sequence[Promised] = (),
 ) -> list[Need]:
-    """Every need, most urgent first: decisions, silence, late feeds, quarantine, refusals."""
+    """Every need, most urgent first: orders, decisions, silence, late feeds, promised stock, quarantine, refusals."""
     return [
+        *[_order_need(waiting) for waiting in orders],
         *[_hold_need(hold, live) for hold in holds],
         *_offline_needs(places, now),
+        *[_placing_need(place) for place in places if place.orders_problem],
         *[need for place in places for need in _feed_needs(place, now)],
+        *[_promised_need(one) for one in promised],
         *[_quarantine_need(place) for place in places if place.quarantine],
         *[_letter_need(letter, places) for letter in letters],
     ]
+
+
+def _order_need(waiting: Waiting) -> Need:
+    """A shopper waits for it: what is known, why, and what to do; the buttons are on the order's page."""
+    one, place = waiting.order, waiting.place
+    reason = one.message if one is not None and one.message else meaning(waiting.state)
+    list_of = urlencode({"show": "waiting", **({"store": waiting.location} if waiting.location else {})})
+    return Need(
+        mark_of(waiting.state, overdue=True), word_of(waiting.state),
+        need_title(waiting.state, place, waiting.n, one.id if one is not None else ""),
+        f"{reason} {next_step(waiting.state, place)}", count(waiting.n, "order"),
+        one.goods if one is not None else "of shoppers", None, waiting.since,
+        order_url(one.id) if one is not None else f"/orders?{list_of}",
+        "Open order" if one is not None else "Open orders", "in this state",
+    )
+
+
+def _placing_need(place: LocationState) -> Need:
+    return Need(
+        "stop", "Orders", f"{place.name} cannot place web orders",
+        f"{place.orders_problem} Orders for it wait; its stock and prices flow.", "no order", "reaches the till", None,
+        None, store_url(place.id), "Open store", "now",
+    )
+
+
+def _promised_need(one: Promised) -> Need:
+    n = len(one.orders)
+    pieces = f"{number(one.pieces)}{NBSP}{'piece' if one.pieces == 1 else 'pieces'}"
+    return Need(
+        "late", "Reserved", f"{pieces} of {one.place or 'no store in particular'} stay reserved for "
+        f"{count(n, 'order')} since yesterday or longer",
+        "Either the till’s journal does not carry the order’s number, or no count has come since it was sold. "
+        "The web offers that much less until then.",
+        pieces, "not offered", None, one.since,
+        order_url(one.orders[0]) if n == 1 else "/orders?" + urlencode({"show": "open", "store": one.location}),
+        "Open order" if n == 1 else "Open orders", "reserved",
+    )
 
 
 def _hold_need(hold: HoldRow, live: int) -> Need:

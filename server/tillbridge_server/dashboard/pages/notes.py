@@ -2,6 +2,8 @@
 
 from aiohttp import web
 
+from tillbridge_protocol.orders import STATES
+from tillbridge_server.dashboard.pages.order_words import meaning, word_of
 from tillbridge_server.dashboard.reads import work
 from tillbridge_server.dashboard.render import context_of, page, page_number
 
@@ -23,6 +25,7 @@ WORDS = (
     ("Refused", "A change that was finally not taken by the server or a storefront, kept with the reason."),
     ("Backlog", "Changes an agent has not handed over yet. Unknown while it is offline."),
     ("Unknown, absent, zero", "Three different things: nobody said, no longer listed, and counted as none."),
+    *((f"{word_of(state)} (of an order)", meaning(state)) for state in STATES),
 )
 
 

@@ -11,6 +11,7 @@ from tillbridge_server.dashboard.context import DashboardContext
 from tillbridge_server.dashboard.pages.needs import SHOWN_MAX, needs_of
 from tillbridge_server.dashboard.reads import work
 from tillbridge_server.dashboard.reads.fleet import LocationState, fleet
+from tillbridge_server.dashboard.reads.orders import long_promised, waiting_groups
 from tillbridge_server.dashboard.reads.skus import json_object
 from tillbridge_server.dashboard.render import context_of, page
 from tillbridge_server.dashboard.say import NBSP, decimal_of, money, number, stock_words
@@ -53,7 +54,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
     fronts: list[Front] = facts["fronts"]
     holds: list[work.HoldRow] = facts["holds"]
     live = sum(front.state.live + front.state.held for front in fronts)
-    needs = needs_of(places, holds, facts["letters"], live, context.clock())
+    needs = needs_of(places, holds, facts["letters"], live, context.clock(), facts["orders"], facts["promised"])
     fresh = sum(place.fresh for place in places)
     listed = filtered(places, show)
     return await page(
@@ -91,6 +92,7 @@ def _read(conn: sa.Connection, context: DashboardContext) -> dict[str, Any]:
         "fronts": [_front(shop, work.storefront_state(conn, shop.id)) for shop in context.config.storefronts],
         "latest": work.last_published(conn),
         "last_decision": work.last_decision(conn),
+        "orders": waiting_groups(conn, context.clock()), "promised": long_promised(conn, context.clock()),
     }
 
 

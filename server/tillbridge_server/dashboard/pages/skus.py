@@ -7,7 +7,8 @@ from aiohttp import web
 
 from tillbridge_server.dashboard.auth import VISIT
 from tillbridge_server.dashboard.reads import skus as reads
-from tillbridge_server.dashboard.render import back_to, context_of, page, page_number, sku_url, store_url
+from tillbridge_server.dashboard.reads.orders import find_order
+from tillbridge_server.dashboard.render import back_to, context_of, order_url, page, page_number, sku_url, store_url
 from tillbridge_server.store.activation import activate, known_variants
 
 STATES = {"": "All", "live": "On the web", "hidden": "Hidden", "held": "Held", "waiting": "Not decided yet"}
@@ -71,6 +72,9 @@ async def search(request: web.Request) -> web.StreamResponse:
     hit = await context.store.run(reads.exact_hit, q)
     if hit is not None:
         return back_to(sku_url(hit))
+    order = await context.store.run(find_order, q)
+    if order is not None:
+        return back_to(order_url(order))
     places = await context.store.run(reads.locations_named, q)
     shop = next(iter(context.config.storefronts), None)
     found = await context.store.run(reads.sku_page, shop.id if shop else "", "", q, 1)

@@ -22,7 +22,8 @@ class Node:
     children: tuple["Node", ...] = ()
     id: str = ""
     off: bool = False
-    href: str = ""
+    href: str = ""  # the id of the location that the words speak of
+    order: str = ""  # the id of the order that they speak of
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,10 @@ def _silent_nodes(doc: dict[str, Any], names: dict[str, str]) -> list[Node]:
 
 
 def _reservation_node(term: dict[str, Any], names: dict[str, str]) -> Node:
-    place = names.get(term["location"], term["location"])
+    place = names.get(term["location"], term["location"]) or "no store yet"
     words = f"{term['order']}, {place}" if term.get("order") else place
-    return Node(words, number(term["value"]), (_rule(term["rule"]),) if term.get("rule") else ())
+    lines = (_rule(term["rule"]),) if term.get("rule") else ()
+    return Node(words, number(term["value"]), lines, order=term.get("order") or "")
 
 
 def price_tree(doc: dict[str, Any], say: Say) -> Tree:

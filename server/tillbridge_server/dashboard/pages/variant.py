@@ -43,7 +43,7 @@ async def variant(request: web.Request) -> web.StreamResponse:
         price=price_tree(doc, say) if doc else None,
         told=stock_words(doc["available"]["value"]) if doc else "", activated=request.query.get("activated") == "1",
         why=reasons(doc["visibility"]["why"]) if doc else [], reasons=reasons,
-        totals=_totals(facts["places"]), variant=variant_id,
+        totals=_totals(facts["places"], facts["nowhere"]), variant=variant_id,
     )
 
 
@@ -76,7 +76,7 @@ def _read(
         "title": product.get("title") or variant_id.partition(":")[2],
         "doc": doc, "places": [_confirmed(place, doc) for place in reads.stock_by_location(conn, variant_id)],
         "names": reads.location_names(conn), "events": events, "older": older,
-        "dirty": reads.is_dirty(conn, variant_id),
+        "dirty": reads.is_dirty(conn, variant_id), "nowhere": reads.promised_nowhere(conn, variant_id),
     }
 
 
@@ -99,8 +99,8 @@ def _confirmed(place: reads.StockRow, doc: dict[str, Any] | None) -> reads.Stock
     return replace(place, as_of=datetime.fromisoformat(max(ends))) if ends else place
 
 
-def _totals(places: list[reads.StockRow]) -> tuple[Decimal, Decimal]:
-    """Counted and reserved over all stores that know a count."""
+def _totals(places: list[reads.StockRow], nowhere: Decimal) -> tuple[Decimal, Decimal]:
+    """Counted over all stores that know a count, and reserved there and for orders without a store."""
     known = [place for place in places if place.counted is not None]
     return (sum((place.counted or Decimal(0) for place in known), Decimal(0)),
-            sum((place.reserved for place in places), Decimal(0)))
+            sum((place.reserved for place in places), nowhere))

@@ -113,6 +113,17 @@ class LocationState:
         return None if not counts or None in counts else sum(n for n in counts if n is not None)
 
     @property
+    def takes_orders(self) -> bool:
+        """Whether one of its agents is set up to place web orders at the till."""
+        return any(a.heartbeat is not None and a.heartbeat.orders is not None for a in self.agents)
+
+    @property
+    def orders_problem(self) -> str:
+        """What hinders its agents in placing web orders, "" when nothing does or they are silent."""
+        beats = [a.heartbeat for a in self.agents if a.heartbeat is not None and not a.offline]
+        return next((beat.orders.problem for beat in beats if beat.orders is not None and beat.orders.problem), "")
+
+    @property
     def version(self) -> str:
         """The versions its agents run."""
         return ", ".join(sorted({a.heartbeat.version for a in self.agents if a.heartbeat}))

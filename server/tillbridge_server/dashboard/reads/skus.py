@@ -220,7 +220,7 @@ def stock_by_location(conn: sa.Connection, variant_id: str) -> list[StockRow]:
     held: dict[str, Decimal] = {}
     open_ones = sa.select(reservation).where(reservation.c.variant_id == variant_id, reservation.c.state == "open")
     for row in conn.execute(open_ones):
-        held[row.location_id] = held.get(row.location_id, Decimal(0)) + row.quantity
+        held[row.location_id] = held.get(row.location_id, Decimal(0)) + row.quantity - row.counted
     places = sa.select(location).where(sa.exists().where(feed.c.location_id == location.c.id))
     rows = []
     for place in conn.execute(places.order_by(location.c.name)):
@@ -233,6 +233,14 @@ def stock_by_location(conn: sa.Connection, variant_id: str) -> list[StockRow]:
             reserved=held.get(place.id, Decimal(0)), feed=said.feed if said is not None else "",
         ))
     return sorted(rows, key=lambda row: (row.counted is None, -(row.counted or 0), row.name))
+
+
+def promised_nowhere(conn: sa.Connection, variant_id: str) -> Decimal:
+    """Pieces promised to orders that have no location yet."""
+    query = sa.select(reservation).where(
+        reservation.c.variant_id == variant_id, reservation.c.state == "open", reservation.c.location_id == ""
+    )
+    return sum((row.quantity - row.counted for row in conn.execute(query)), Decimal(0))
 
 
 def variant_codes(conn: sa.Connection, variant_id: str) -> list[tuple[str, str]]:
