@@ -1,13 +1,20 @@
 """Shared by all tests: a fixed clock, seeded randomness, and what is said about tests that could not run."""
 
+import contextlib
 import datetime as dt
+import itertools
 import os
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from tests.engines import Memory, Postgres
 
 # No test judges time (CONTRIBUTING): a busy machine must not fail a property.
 settings.register_profile("tillbridge", deadline=None)
@@ -16,6 +23,8 @@ settings.load_profile("tillbridge")
 #: The moment every test lives in, unless it moves its own clock.
 NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
 ROOT = Path(__file__).resolve().parents[1]
+#: What some machines lack: tests with this mark (or in this room) fail where the variable is set (.ci/run).
+REQUIRED = {"browser": "TILLBRIDGE_REQUIRE_BROWSER", "postgresql": "TILLBRIDGE_REQUIRE_POSTGRESQL"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,14 +57,54 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda fact: request.node.user_properties.append(("measured", fact))
 
 
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Postgres]":
+    """A PostgreSQL for the tests of this worker; where it cannot be started they say NOT RUN and why."""
+    from tests.engines import NoPostgres, running_postgres
+
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres())
+        except NoPostgres as why:
+            pytest.skip(f"NOT RUN: {why}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memory() -> "Iterator[Memory]":
+    """SQLite in memory for the tests of this worker."""
+    from tests.engines import Memory
+
+    held = Memory()
+    yield held
+    held.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def new_engine(request: pytest.FixtureRequest) -> "Callable[[], sa.Engine]":
+    """Makes databases with empty tables; every test that uses it runs on SQLite and on PostgreSQL."""
+    server: Memory | Postgres = request.getfixturevalue("memory" if request.param == "sqlite" else "postgres")
+    numbers = itertools.count(1)
+    return lambda: server.emptied(next(numbers))
+
+
+@pytest.fixture
+def store_engine(new_engine: "Callable[[], sa.Engine]") -> "sa.Engine":
+    """One database with empty tables; every test that uses it runs on SQLite and on PostgreSQL."""
+    return new_engine()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A browser test that could not run fails where TILLBRIDGE_REQUIRE_BROWSER is set (.ci/run)."""
+    """A test that could not run fails where its variable of REQUIRED is set (.ci/run)."""
     report = yield
-    needs_browser = "browser" in item.path.parts or item.get_closest_marker("browser")
-    if report.skipped and needs_browser and os.environ.get("TILLBRIDGE_REQUIRE_BROWSER"):
+    needed = any(
+        os.environ.get(variable) and (mark in item.path.parts or item.get_closest_marker(mark))
+        for mark, variable in REQUIRED.items()
+    )
+    if report.skipped and needed:
         report.outcome = "failed"
         report.longrepr = f"NOT RUN counts as a failure here: {call.excinfo.value if call.excinfo else 'skipped'}"
     return report

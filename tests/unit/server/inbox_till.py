@@ -11,7 +11,7 @@ from tillbridge_protocol.positions import Ack, Boot, Position, Resync
 from tillbridge_protocol.records import AsOf, SaleLine, StockLevel
 from tillbridge_server.agents import inbox
 from tillbridge_server.agents.inbox import Lane
-from tillbridge_server.store.tables import agent, fact, metadata
+from tillbridge_server.store.tables import agent, fact
 
 NOW = dt.datetime(2026, 3, 14, 9, 0, tzinfo=dt.UTC)
 FEEDS = {"stock": FeedInfo("pos"), "sales": FeedInfo("pos")}
@@ -49,12 +49,8 @@ class Till:
         return self.deliver(self.batch(*changes, **more))  # type: ignore[arg-type]
 
 
-def made_till() -> Till:
-    """An enrolled agent and an empty database."""
-    from sqlalchemy.pool import StaticPool
-
-    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
-    metadata.create_all(engine)
+def made_till(engine: sa.Engine) -> Till:
+    """An enrolled agent in an empty database."""
     with engine.begin() as conn:
         conn.execute(agent.insert().values(
             id="a1", location_id="mallow", key_id="a/a1/1", public_key="00" * 32, status="active", host="{}", seq=0,

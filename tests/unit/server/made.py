@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import sqlalchemy as sa
+from tests.engines import sqlite_engine
 
 from tillbridge_protocol.changes import Change, FeedInfo, Source
 from tillbridge_protocol.records import AsOf, Price, Product, Record, StockLevel, key_of, kind_of
@@ -15,7 +16,7 @@ from tillbridge_server.store import activation, deciding, holds, publishing
 from tillbridge_server.store.deciding import Decided
 from tillbridge_server.store.fact_writes import Where, apply_changes, touch
 from tillbridge_server.store.offers import OfferRow, read_offers, read_published
-from tillbridge_server.store.tables import feed, location, metadata, reservation
+from tillbridge_server.store.tables import feed, location, reservation
 
 NOW = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
@@ -74,12 +75,11 @@ def known(*given: facts.Fact, reservations: Sequence[facts.Reservation] = (),
 
 
 class Chain:
-    """Locations, feeds and storefronts over an in-memory database; each call is one transaction."""
+    """Locations, feeds and storefronts over a database (in memory unless given); each call is one transaction."""
 
     def __init__(self, *shops: StorefrontConfig, breakers: BreakersConfig | None = None,
-                 owners: Mapping[str, tuple[str, ...]] | None = None) -> None:
-        self.engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
-        metadata.create_all(self.engine)
+                 owners: Mapping[str, tuple[str, ...]] | None = None, engine: sa.Engine | None = None) -> None:
+        self.engine = engine or sqlite_engine()
         self.rules = PlainRules(
             shops or (storefront(),),
             breakers or BreakersConfig(to_zero=BreakerLimit(0.2, 3), price_drop=DropLimit(0.2, 3, 0.4)),

@@ -1,6 +1,7 @@
 """Deciding: dirty variants become offers, holds and queued values in one transaction, the same from the same rows."""
 
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -37,14 +38,13 @@ def test_new_variants_are_hidden_until_activated_then_queued(chain: Chain) -> No
     assert chain.activate() == 0
 
 
-def test_storefronts_may_activate_by_themselves() -> None:
+def test_storefronts_may_activate_by_themselves(make_chain: Callable[..., Chain]) -> None:
     """activate = "auto" shows every variant that has price and stock."""
-    chain = Chain(storefront(activate="auto"))
+    chain = make_chain(storefront(activate="auto"))
     chain.add_location()
     chain.tell(*item("01", "3"), StockLevel("02", Decimal(4)))
     assert chain.decide().queued == (("window", "pos:01"),)
     assert offer_of(chain, "pos:02").value.why == ("price_unknown",)
-    chain.close()
 
 
 def test_nothing_dirty_decides_nothing(chain: Chain) -> None:
@@ -132,11 +132,11 @@ def test_the_limit_leaves_the_rest_dirty_oldest_first(chain: Chain) -> None:
     assert chain.decide(limit=2).more is False
 
 
-def test_deciding_the_same_rows_gives_the_same_rows() -> None:
+def test_deciding_the_same_rows_gives_the_same_rows(make_chain: Callable[..., Chain]) -> None:
     """After a crash the transaction is simply done again, hold ids included."""
     outcomes = []
     for _ in range(2):
-        chain = Chain()
+        chain = make_chain()
         chain.add_location()
         chain.tell(*(one for n in range(1, 11) for one in item(f"{n:02}", "9")))
         chain.activate()
@@ -144,7 +144,6 @@ def test_deciding_the_same_rows_gives_the_same_rows() -> None:
         chain.tell(*stocks("0", 1, 2, 3, 4), *prices("1.00", 5, 6, 7, 8))
         chain.decide()
         outcomes.append([rows_of(chain, table) for table in (offer, publish_task, hold, breaker_tally)])
-        chain.close()
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0][2]) == 2
 
@@ -178,10 +177,10 @@ def test_what_is_shown_is_counted_with_what_waits(shop: Chain) -> None:
 # -- several storefronts, locations, numberings ------------------------------------------------------------
 
 
-def test_each_storefront_has_its_own_pool_currency_and_buffer() -> None:
+def test_each_storefront_has_its_own_pool_currency_and_buffer(make_chain: Callable[..., Chain]) -> None:
     """One fact, two offers."""
-    chain = Chain(storefront(activate="auto"),
-                  storefront(id="trade", currency="EUR", pool=("ennis",), buffer=Decimal(2), activate="auto"))
+    chain = make_chain(storefront(activate="auto"),
+                       storefront(id="trade", currency="EUR", pool=("ennis",), buffer=Decimal(2), activate="auto"))
     chain.add_location()
     chain.add_location("ennis")
     chain.tell(StockLevel("01", Decimal(5)), Price("01", Decimal("10.00"), "CHF"))
@@ -192,7 +191,6 @@ def test_each_storefront_has_its_own_pool_currency_and_buffer() -> None:
     assert trade is not None
     assert (window.available, window.price_now, window.currency) == (9, Decimal("10.00"), "CHF")
     assert (trade.available, trade.price_now, trade.currency) == (2, Decimal("9.50"), "EUR")
-    chain.close()
 
 
 def test_codes_of_two_numberings_are_one_variant_once_linked(chain: Chain) -> None:
@@ -290,9 +288,9 @@ def test_reservations_lower_what_is_shown(shop: Chain) -> None:
 # -- sales -------------------------------------------------------------------------------------------------
 
 
-def test_a_sale_line_makes_its_variant_dirty_and_a_moving_journal_lowers_it() -> None:
+def test_a_sale_line_makes_its_variant_dirty_and_a_moving_journal_lowers_it(make_chain: Callable[..., Chain]) -> None:
     """At once, not with the next count; a code nobody lists stays a line of the ledger."""
-    chain = Chain(storefront(activate="auto", moving_journals=("mallow/journal",)))
+    chain = make_chain(storefront(activate="auto", moving_journals=("mallow/journal",)))
     chain.add_location()
     as_of = AsOf(chain.now - dt.timedelta(minutes=3), chain.now - dt.timedelta(minutes=2), "observed")
     chain.tell(*item("01", "9"), as_of=as_of)
@@ -307,4 +305,3 @@ def test_a_sale_line_makes_its_variant_dirty_and_a_moving_journal_lowers_it() ->
     shown = published(chain, "pos:01")
     assert shown is not None
     assert shown.available == 7
-    chain.close()

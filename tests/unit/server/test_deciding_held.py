@@ -1,5 +1,6 @@
 """Deciding with breakers and owners: what is held keeps what is shown, and everything else goes on."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from tests.unit.server.made import Chain, item, offer_of, open_holds, prices, published, rows_of, stocks, storefront
@@ -116,10 +117,10 @@ def test_what_waits_in_the_queue_is_what_a_fall_is_measured_from(chain: Chain) -
     assert chain.decide().held == 4
 
 
-def test_breakers_can_be_set_for_a_whole_chain() -> None:
+def test_breakers_can_be_set_for_a_whole_chain(make_chain: Callable[..., Chain]) -> None:
     """The limits are the configuration's."""
-    chain = Chain(storefront(activate="auto"),
-                  breakers=BreakersConfig(BreakerLimit(1.0, 1000), DropLimit(0.0, 1, 0.0)))
+    chain = make_chain(storefront(activate="auto"),
+                       breakers=BreakersConfig(BreakerLimit(1.0, 1000), DropLimit(0.0, 1, 0.0)))
     chain.add_location()
     chain.tell(*(one for n in range(1, 6) for one in item(f"{n:02}", "9")))
     chain.settle()
@@ -128,7 +129,6 @@ def test_breakers_can_be_set_for_a_whole_chain() -> None:
     assert [one.code for one in open_holds(chain)] == ["price_drop"]
     with chain.engine.begin() as conn:
         assert publishing.take_due(conn, "window", chain.now) == []
-    chain.close()
 
 
 # -- owners ------------------------------------------------------------------------------------------------

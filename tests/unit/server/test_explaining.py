@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def test_a_published_number_is_explained_by_its_row(shop: Chain) -> None:
     assert told["breakers"] == told["conflicts"] == []
 
 
-def test_every_kind_of_term_is_told_and_they_sum() -> None:
+def test_every_kind_of_term_is_told_and_they_sum(make_chain: Callable[..., Chain]) -> None:
     """Counts of two places, one below zero, a reservation, the buffer, the clamp, a sale of a moving journal."""
-    chain = Chain(storefront(activate="auto", buffer=Decimal(2), moving_journals=("journal",)))
+    chain = make_chain(storefront(activate="auto", buffer=Decimal(2), moving_journals=("journal",)))
     for place in ("mallow", "ennis", "naas", "tuam"):
         chain.add_location(place, "observe" if place == "tuam" else "stock_and_price")
     as_of = AsOf(NOW - dt.timedelta(minutes=3), NOW - dt.timedelta(minutes=2), "data")
@@ -112,7 +113,6 @@ def test_every_kind_of_term_is_told_and_they_sum() -> None:
         assert list(event_writes.append(conn, Where("mallow", "agent-1", chain.now), [(0, change)])) == []
     assert explain(chain, "pos:01")["available"]["unclamped"] == "-12"
     assert explain(chain, "pos:01", "2026-11-23T14:00:30Z")["available"]["unclamped"] == "-3"
-    chain.close()
 
 
 def test_the_later_as_of_of_row_and_feed_holds(shop: Chain) -> None:

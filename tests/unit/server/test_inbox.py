@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 import sqlalchemy as sa
-from tests.unit.server.inbox_till import FEEDS, NOW, Till, count, facts, gone, made_till, sale, stock
+from tests.unit.server.inbox_till import FEEDS, NOW, Till, count, facts, gone, sale, stock
 
 from tillbridge_protocol.changes import FullPart, freeze
 from tillbridge_protocol.errors import ProtocolError
@@ -17,12 +17,6 @@ from tillbridge_server.agents import fleet, inbox, mailbox
 from tillbridge_server.agents.inbox import Lane
 from tillbridge_server.store import retention
 from tillbridge_server.store.tables import dead_letter, dirty, fact_history, feed, hold, ledger, variant
-
-
-@pytest.fixture
-def till() -> Till:
-    """An enrolled agent and an empty database."""
-    return made_till()
 
 
 def test_a_batch_becomes_facts_history_variants_and_dirt(till: Till) -> None:

@@ -4,19 +4,13 @@ import datetime as dt
 
 import pytest
 import sqlalchemy as sa
-from tests.unit.server.inbox_till import NOW, Till, facts, made_till, stock
+from tests.unit.server.inbox_till import NOW, Till, facts, stock
 
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.positions import Ack, Boot, Position, Resync
 from tillbridge_server.agents import inbox
 from tillbridge_server.agents.inbox import Lane
 from tillbridge_server.store.tables import hold
-
-
-@pytest.fixture
-def till() -> Till:
-    """An enrolled agent and an empty database."""
-    return made_till()
 
 
 def test_boot_ids_a_b_a_freeze_the_identity(till: Till) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from random import Random
 
@@ -16,9 +16,9 @@ from tillbridge_server.core.offers import Shown
 from tillbridge_server.core.publishing import BACKOFF_MAX_S, Item, Outcome, Rejection, pause_s
 from tillbridge_server.errors import Refused, TryLater
 from tillbridge_server.store import publishing, retention
-from tillbridge_server.store.database import Store, make_engine
+from tillbridge_server.store.database import Store
 from tillbridge_server.store.publishing import Recorded, Task
-from tillbridge_server.store.tables import breaker_tally, dead_letter, location, mailbox, metadata, publish_task
+from tillbridge_server.store.tables import breaker_tally, dead_letter, location, mailbox, publish_task
 from tillbridge_server.workers.decider import Decider
 from tillbridge_server.workers.publisher import LOOK_AGAIN_S, Publisher
 from tillbridge_server.workers.sweeper import Sweeper
@@ -202,11 +202,8 @@ class Clock:
 class Desk:
     """A store with three decided variants, and a publisher for them."""
 
-    def __init__(self, *answers: Outcome | Exception | None) -> None:
-        self.chain = Chain(storefront(activate="auto"))
-        self.chain.engine.dispose()
-        self.chain.engine = make_engine("sqlite://")
-        metadata.create_all(self.chain.engine)
+    def __init__(self, chain: Chain, *answers: Outcome | Exception | None) -> None:
+        self.chain = chain
         self.store = Store(self.chain.engine)
         self.clock = Clock()
         self.shop = Shop(*answers)
@@ -237,9 +234,23 @@ class Desk:
         ))
 
 
-async def test_a_push_publishes_everything_and_asks_again_at_once() -> None:
+@pytest.fixture
+def make_desk(make_chain: Callable[..., Chain]) -> Iterator[Callable[..., Desk]]:
+    """Makes desks whose storefront gives these answers, on SQLite and on PostgreSQL."""
+    made: list[Desk] = []
+
+    def make(*answers: Outcome | Exception | None) -> Desk:
+        made.append(Desk(make_chain(storefront(activate="auto")), *answers))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.store.close()
+
+
+async def test_a_push_publishes_everything_and_asks_again_at_once(make_desk: Callable[..., Desk]) -> None:
     """There may be more; with nothing due it waits."""
-    desk = Desk()
+    desk = make_desk()
     await desk.fill()
     await desk.publisher.begin()
     assert await desk.publisher.step() == 0
@@ -247,15 +258,14 @@ async def test_a_push_publishes_everything_and_asks_again_at_once() -> None:
     assert desk.heard[0].published == ("pos:01", "pos:02", "pos:03")
     assert await desk.publisher.step() == LOOK_AGAIN_S
     assert len(desk.shop.pushes) == 1
-    desk.store.close()
 
 
 @pytest.mark.parametrize("trouble", [
     TryLater("Busy.", retry_after_s=30.0), OSError("connection reset"), TimeoutError(),
 ])
-async def test_trouble_keeps_everything_and_pauses(trouble: Exception) -> None:
+async def test_trouble_keeps_everything_and_pauses(trouble: Exception, make_desk: Callable[..., Desk]) -> None:
     """Nothing is sent before the pause is over, however often it is woken; then all is sent again."""
-    desk = Desk(trouble)
+    desk = make_desk(trouble)
     await desk.fill()
     assert await desk.publisher.step() > 0
     assert await desk.waiting() == 3
@@ -266,12 +276,11 @@ async def test_trouble_keeps_everything_and_pauses(trouble: Exception) -> None:
     assert await desk.publisher.step() == 0
     assert desk.shop.pushes[1] == ["pos:01", "pos:02", "pos:03"]
     assert await desk.waiting() == 0
-    desk.store.close()
 
 
-async def test_the_pause_holds_for_values_that_come_meanwhile() -> None:
+async def test_the_pause_holds_for_values_that_come_meanwhile(make_desk: Callable[..., Desk]) -> None:
     """It is the storefront that is in trouble, not the values."""
-    desk = Desk(TryLater("Busy.", retry_after_s=30.0))
+    desk = make_desk(TryLater("Busy.", retry_after_s=30.0))
     await desk.fill()
     await desk.publisher.step()
     await asyncio.to_thread(desk.chain.tell, *item("04", "4"))
@@ -281,12 +290,11 @@ async def test_the_pause_holds_for_values_that_come_meanwhile() -> None:
     desk.clock.later(30)
     await desk.publisher.step()
     assert "pos:04" in desk.shop.pushes[1]
-    desk.store.close()
 
 
-async def test_a_refused_push_is_halved_until_the_item_at_fault_is_alone() -> None:
+async def test_a_refused_push_is_halved_until_the_item_at_fault_is_alone(make_desk: Callable[..., Desk]) -> None:
     """One bad item must not bury the others."""
-    desk = Desk(Refused("broken", "One of these."), None, Refused("broken", "One of these."),
+    desk = make_desk(Refused("broken", "One of these."), None, Refused("broken", "One of these."),
                 Refused("title_empty", "A title is needed."), None)
     await desk.fill()
     assert await desk.publisher.step() == 0
@@ -295,32 +303,29 @@ async def test_a_refused_push_is_halved_until_the_item_at_fault_is_alone() -> No
     ]
     assert (desk.heard[0].published, desk.heard[0].refused) == (("pos:01", "pos:03"), ("pos:02",))
     assert await desk.waiting() == 0
-    desk.store.close()
 
 
-async def test_items_without_a_word_are_kept() -> None:
+async def test_items_without_a_word_are_kept(make_desk: Callable[..., Desk]) -> None:
     """Unmentioned is neither accepted nor rejected."""
-    desk = Desk(Outcome(accepted=frozenset({"pos:02"})))
+    desk = make_desk(Outcome(accepted=frozenset({"pos:02"})))
     await desk.fill()
     assert await desk.publisher.step() > 0
     assert desk.heard[0].kept == ("pos:01", "pos:03")
     assert await desk.waiting() == 2
-    desk.store.close()
 
 
-async def test_our_own_mistakes_are_not_taken_for_the_storefronts() -> None:
+async def test_our_own_mistakes_are_not_taken_for_the_storefronts(make_desk: Callable[..., Desk]) -> None:
     """An assertion stops the worker; the values stay queued."""
-    desk = Desk(AssertionError("our bug"))
+    desk = make_desk(AssertionError("our bug"))
     await desk.fill()
     with pytest.raises(AssertionError):
         await desk.publisher.step()
     assert await desk.waiting() == 3
-    desk.store.close()
 
 
-async def test_loops_publish_what_is_decided_until_they_are_stopped() -> None:
+async def test_loops_publish_what_is_decided_until_they_are_stopped(make_desk: Callable[..., Desk]) -> None:
     """Woken by each other; cancelled at any moment; a second start finds what was left."""
-    desk = Desk()
+    desk = make_desk()
     await desk.fill()
     loop = asyncio.create_task(desk.publisher.run())
     while not desk.heard:
@@ -329,12 +334,11 @@ async def test_loops_publish_what_is_decided_until_they_are_stopped() -> None:
     with pytest.raises(asyncio.CancelledError):
         await loop
     assert desk.heard[0].published == ("pos:01", "pos:02", "pos:03")
-    desk.store.close()
 
 
-async def test_the_decider_publishes_a_sale_when_its_day_begins() -> None:
+async def test_the_decider_publishes_a_sale_when_its_day_begins(make_desk: Callable[..., Desk]) -> None:
     """No file comes; the storefront's midnight is enough, and other days make no work."""
-    desk = Desk()
+    desk = make_desk()
     await desk.fill()
     await asyncio.to_thread(desk.chain.tell, Price("01", Decimal("10.00"), "CHF", Decimal("9.00"), "2026-11-24"))
     await desk.decider.step()
@@ -344,12 +348,11 @@ async def test_the_decider_publishes_a_sale_when_its_day_begins() -> None:
     desk.clock.later(1)
     assert (await desk.decider.step()).queued == (("window", "pos:01"),)
     assert (await desk.decider.step()).variants == 0
-    desk.store.close()
 
 
-async def test_the_sweeper_forgets_only_what_is_past_its_time() -> None:
+async def test_the_sweeper_forgets_only_what_is_past_its_time(make_desk: Callable[..., Desk]) -> None:
     """Done mail and old tallies go; open holds keep theirs; facts are not touched."""
-    desk = Desk()
+    desk = make_desk()
     await desk.fill()
     old = NOW - dt.timedelta(days=retention.MAIL_KEPT_DAYS + 1)
 
@@ -367,4 +370,3 @@ async def test_the_sweeper_forgets_only_what_is_past_its_time() -> None:
     await desk.store.run(fill)
     assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=1, tallies=1, batches=0)
     assert await Sweeper(desk.store, desk.clock).step() == retention.Swept(mail=0, tallies=0, batches=0)
-    desk.store.close()
