@@ -170,6 +170,11 @@ class Chain:
         document: dict[str, Any] = self.run(order_reading.show_order, order, self.now)["order"]
         return document
 
+    def listed(self) -> list[dict[str, Any]]:
+        """The document of `orders list`."""
+        document: dict[str, Any] = self.run(order_reading.list_orders, everything=False, now=self.now)
+        return list(document["orders"])
+
     def mark(self, order: str, event: str) -> str:
         """A person says so."""
         return str(self.run(orders.mark, order, event, "dana", "looked", self.now))
