@@ -30,6 +30,7 @@ from tillbridge_agent.evaluate import open_rows
 from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.local import LocalDoor
+from tillbridge_agent.orders import WebOrders
 from tillbridge_agent.service import notify
 from tillbridge_agent.sources.folder import FolderHints
 from tillbridge_agent.store import captures, outbox
@@ -100,6 +101,10 @@ class Agent:
             store, transport, self.uplink, self.fulls, self._sender(), self._heartbeat,
             Random(secrets.randbits(64)), utc_now,  # noqa: S311 - jitter, not a secret
         )
+        self.orders: WebOrders | None = None
+        if config.orders is not None:
+            self.orders = WebOrders(store, config.orders, self.identity, clock.signing_time, self.lane.wake)
+            self.lane.moved = self.orders.wake
         self._deeds = Deeds(self)
         self._door = LocalDoor(config.state, self._deeds.verbs())
         await self._door.open()
@@ -126,6 +131,8 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._hints.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        if self.orders is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.orders.close)
         self.store.close()
         log.info("stopped")
 
@@ -153,7 +160,9 @@ class Agent:
             self.watches[feed.name] = watch
             self._tasks.append(asyncio.create_task(watch.run(self._hints), name=f"feed {feed.name}"))
         self._tasks.append(asyncio.create_task(self.lane.run(), name="batches"))
-        mail = MailLane(store, transport, self._deeds.deal)
+        if self.orders is not None:
+            self._tasks.append(asyncio.create_task(self.orders.run(self._hints), name="orders"))
+        mail = MailLane(store, transport, self._deeds.deal, self.orders)
         self._tasks.append(asyncio.create_task(mail.run(), name="mailbox"))
         if (silence_s := notify.watchdog_s()) is not None:
             answers = notify.keep_alive(lambda: store.run(outbox.meta, "epoch"), silence_s)
@@ -170,7 +179,7 @@ class Agent:
         facts = await self.store.run(status.read_facts)
         return status.heartbeat(
             facts, version=self.version, now=utc_now(), feeds=self.config.feeds, watches=self.watches,
-            state=self.config.state,
+            state=self.config.state, orders_problem=None if self.orders is None else self.orders.problem,
         )
 
     def _keep_offset(self, store: AgentStore, offset_s: float) -> None:

@@ -35,6 +35,21 @@ CRASH_POINTS = (
     "beat.answered",
     "mail.received",
     "mail.dealt",
+    "order.received",
+    "standings.writing",
+    "standings.applied",
+    "order.reserved",
+    "mark.written",
+    "spool.written",
+    "spool.synced",
+    "order.ready",
+    "mark.moving",
+    "order.renamed",
+    "order.folder_synced",
+    "order.published",
+    "order.taken",
+    "answer.read",
+    "answer.taken",
 )
 EXIT_CODE = 137
 _reached: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from tillbridge_agent import status
 from tillbridge_agent.errors import AgentError, Refused
 from tillbridge_agent.local import Verb
 from tillbridge_agent.store import setaside
-from tillbridge_protocol.mailbox import Body, DecideHold, LookAgain
+from tillbridge_protocol.mailbox import Body, DecideHold, LookAgain, MarkOrder, PlaceOrder
 
 if TYPE_CHECKING:
     from tillbridge_agent.app import Agent
@@ -33,6 +33,8 @@ class Deeds:
 
     async def deal(self, body: Body) -> bool:
         """Deal with a message of head office; True when it is done with, whatever came of it."""
+        if isinstance(body, PlaceOrder | MarkOrder):
+            return await self._deal_order(body)
         try:
             if isinstance(body, DecideHold):
                 await self._decide({"id": body.hold, "decision": body.decision, "why": body.reason, "by": body.by})
@@ -42,6 +44,17 @@ class Deeds:
             # Decided here meanwhile, or superseded by a newer file: there is nothing left to do.
             log.warning("mail had no effect", message=error.message)
         return True
+
+    async def _deal_order(self, body: PlaceOrder | MarkOrder) -> bool:
+        """An order stays in the mailbox until it is kept; also when no import folder is configured here."""
+        orders = self._agent.orders
+        if orders is None:
+            log.warning("an order came, but agent.toml has no [orders]")
+            return False
+        if isinstance(body, MarkOrder):
+            await orders.marked(body)
+            return True
+        return await orders.keep(body)
 
     async def _status(self, arguments: Mapping[str, Any]) -> Any:
         return await self._agent.status()

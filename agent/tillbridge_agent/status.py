@@ -11,10 +11,11 @@ from typing import Any
 from tillbridge_agent.core.feed import FeedConfig
 from tillbridge_agent.core.uplink import State, Uplink
 from tillbridge_agent.identity import Identity
-from tillbridge_agent.store import captures, outbox, setaside
+from tillbridge_agent.store import captures, orders, outbox, setaside
 from tillbridge_agent.sync import BatchLane
 from tillbridge_agent.watch import FeedWatch
-from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, Quarantined
+from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, OrdersHealth, Quarantined
+from tillbridge_protocol.records import AsOf
 
 #: Entries told to head office in one heartbeat; the counts tell the rest.
 TOLD_MAX = 50
@@ -34,6 +35,8 @@ class Facts:
     holds: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
     counters: dict[str, int]
+    as_of: dict[str, AsOf]
+    orders: dict[str, int]
 
 
 def read_facts(conn: sqlite3.Connection) -> Facts:
@@ -47,7 +50,8 @@ def read_facts(conn: sqlite3.Connection) -> Facts:
         },
         backlog=outbox.backlog(conn), known={one.feed: one for one in captures.known_all(conn)},
         journals=captures.journals_read(conn), held=held, quarantined=bad, holds=setaside.holds(conn),
-        quarantine=setaside.quarantine(conn), counters=outbox.counters(conn),
+        quarantine=setaside.quarantine(conn), counters=outbox.counters(conn), as_of=outbox.confirmed(conn),
+        orders=orders.counts(conn),
     )
 
 
@@ -79,9 +83,9 @@ def status_document(
 
 def heartbeat(
     facts: Facts, *, version: str, now: dt.datetime, feeds: Sequence[FeedConfig], watches: Mapping[str, FeedWatch],
-    state: Path,
+    state: Path, orders_problem: str | None = None,
 ) -> Heartbeat:
-    """The same facts as head office wants them."""
+    """The same facts as head office wants them; `orders_problem` None: this agent takes no orders."""
     return Heartbeat(
         version=version, at=now, outbox_changes=facts.backlog.changes, outbox_events=facts.backlog.events,
         oldest_unacked_at=_instant(facts.backlog.oldest_at),
@@ -101,6 +105,7 @@ def heartbeat(
             for one in facts.quarantine[:TOLD_MAX]
         ],
         disk_free_bytes=shutil.disk_usage(state).free, counters=facts.counters,
+        orders=None if orders_problem is None else OrdersHealth(facts.orders, orders_problem),
     )
 
 
@@ -145,7 +150,7 @@ def _health(facts: Facts, feed: FeedConfig, watch: FeedWatch | None) -> FeedHeal
         accepted_at=last.at if last else None, accepted_file=last.file if last else "",
         rows=last.rows if last else 0, pending_since=watch.pending_since if watch else None,
         holds=facts.held.get(feed.name, 0), quarantined=facts.quarantined.get(feed.name, 0),
-        problem=watch.problem if watch else "",
+        problem=watch.problem if watch else "", as_of=facts.as_of.get(feed.name),
     )
 
 

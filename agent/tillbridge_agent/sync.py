@@ -23,10 +23,13 @@ from tillbridge_agent.transport import Answer, Transport
 from tillbridge_protocol.changes import FrozenBatch
 from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
 from tillbridge_protocol.mailbox import Body, Mail, Poll, decode_body
-from tillbridge_protocol.positions import Ack, ErrorAnswer, Position
+from tillbridge_protocol.orders import OrderStandings
+from tillbridge_protocol.positions import Ack, ErrorAnswer, Position, Resync
 
 log = structlog.get_logger()
 POLL_RETRY_S = 5.0
+#: An import folder must be looked into before standings can be applied, and is not there.
+ASK_AGAIN_S = 1.0
 #: Every full state that is due waits for its copy to come back; each look reads the export again.
 NOTHING_TO_FREEZE_S = 10.0
 #: Our own database cannot be written, most often because the disk is full.
@@ -68,6 +71,8 @@ class BatchLane:
     clock: Callable[[], dt.datetime]
     monotonic: Callable[[], float] = time.monotonic
     new_epoch: Callable[[], str] = new_epoch_id
+    #: Called when the position has moved: what waits for an ack may go on.
+    moved: Callable[[], None] = lambda: None
     last_ack_at: dt.datetime | None = None
     error: str | None = None
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -169,12 +174,14 @@ class BatchLane:
             await self.store.run(outbox.settle, outcome.ack)
             self.last_ack_at = self.clock()
             crash.reach("ack.committed")
+            self.moved()
         elif isinstance(outcome, NewEpoch):
             log.warning("new epoch", reason=outcome.reason)
             self.fulls.restart()
             self.transport.renew_boot()
             await self.store.run(outbox.start_epoch, self.new_epoch())
             crash.reach("resync.committed")
+            self.moved()
         elif isinstance(answer, HeartbeatAnswer):
             await self.store.run(outbox.forget_durable, position.epoch, answer.durable_seq)
 
@@ -191,36 +198,76 @@ class BatchLane:
         log.warning("no answer", message=error.message)
 
 
+class Asker(Protocol):
+    """Who must hear what head office knows of our orders before it may place any."""
+
+    asking: asyncio.Event
+
+    async def asks(self) -> bool:
+        """Whether head office must be asked, and can be."""
+        ...
+
+    async def apply(self, told: OrderStandings | None, position: Position) -> bool:
+        """Take over what it said to this position, None: that it has another one; False: to be asked again soon."""
+        ...
+
+
 @dataclass
 class MailLane:
-    """The long poll: hands every message to `deal`, and names what was dealt with in the next poll."""
+    """The long poll: hands every message to `deal`, and names what was dealt with in the next poll.
+
+    When `orders` asks, a running long poll is given up: what it would have brought comes with the next one.
+    """
 
     store: AgentStore
     transport: Transport
     deal: Callable[[Body], Awaitable[bool]]
+    orders: Asker | None = None
     done: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
         """For ever; a dead line costs nothing but waiting."""
         while True:
             position = await self.store.run(outbox.ensure_epoch, new_epoch_id())
+            asks = self.orders is not None and await self.orders.asks()
             try:
-                mail = await self.transport.poll(Poll(done=self.done), position)
+                mail = await self._poll(Poll(done=self.done, standings=asks), position)
             except TryLater:
                 await asyncio.sleep(POLL_RETRY_S)
+                continue
+            if mail is None:
                 continue
             if not isinstance(mail, Mail):
                 await asyncio.sleep(POLL_RETRY_S)
                 continue
             self.done = []
-            for message in mail.messages:
-                crash.reach("mail.received")
-                body = decode_body(message.body)
-                try:
-                    if body is not None and await self.deal(body):
-                        self.done.append(message.id)
-                        crash.reach("mail.dealt")
-                except Exception:  # it stays in the mailbox; one message must not end the agent at every start
-                    log.exception("mail not dealt with", message=message.id)
-            if mail.messages and not self.done:
-                await asyncio.sleep(POLL_RETRY_S)
+            applied = not asks or self.orders is None or await self.orders.apply(mail.standings, position)
+            await self._deal(mail)
+            if not applied:
+                await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _poll(self, poll: Poll, position: Position) -> Mail | Resync | ErrorAnswer | None:
+        """The answer, or None when the long poll was given up because there is something to ask."""
+        if self.orders is None or poll.standings:
+            return await self.transport.poll(poll, position)
+        answer = asyncio.ensure_future(self.transport.poll(poll, position))
+        asking = asyncio.ensure_future(self.orders.asking.wait())
+        try:
+            await asyncio.wait([answer, asking], return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            for task in (answer, asking):
+                task.cancel()
+
+    async def _deal(self, mail: Mail) -> None:
+        for message in mail.messages:
+            crash.reach("mail.received")
+            body = decode_body(message.body)
+            try:
+                if body is not None and await self.deal(body):
+                    self.done.append(message.id)
+                    crash.reach("mail.dealt")
+            except Exception:  # it stays in the mailbox; one message must not end the agent at every start
+                log.exception("mail not dealt with", message=message.id)
+        if mail.messages and not self.done:
+            await asyncio.sleep(POLL_RETRY_S)

@@ -1,1 +1,1 @@
-"""The agent's store: one SQLite file, one connection, one thread; statements stand by name in queries.sql."""
+"""The agent's store: one SQLite file, one connection, one thread; statements stand by name in *.sql."""

@@ -37,7 +37,9 @@ def load_statements(text: str) -> dict[str, str]:
 
 
 #: Every statement of the hot path, by name.
-SQL = load_statements((files("tillbridge_agent.store") / "queries.sql").read_text(encoding="utf-8"))
+SQL = load_statements("".join(
+    (files("tillbridge_agent.store") / name).read_text(encoding="utf-8") for name in ("queries.sql", "orders.sql")
+))
 
 
 def open_database(path: Path) -> sqlite3.Connection:

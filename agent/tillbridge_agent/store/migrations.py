@@ -76,8 +76,10 @@ CREATE INDEX quarantine_content ON quarantine (feed, sha256);
 
 #: web_order: one row per order and revision, kept for ever without its payload, so that none is placed twice.
 #: `nonce` is drawn before the mark file is made and stands in it; `confirmed`: the server has acked `received`.
+#: order_answer: every version of an answer file once; `bytes` tells how much of it that version had.
 _ORDERS = """
 ALTER TABLE batch ADD COLUMN orders INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX change_orders ON change (id) WHERE kind = 'order_state';
 CREATE TABLE web_order (
   id TEXT, revision INTEGER, state TEXT NOT NULL, payload BLOB, sha256 TEXT NOT NULL, placed_at TEXT NOT NULL,
   received_at TEXT NOT NULL, state_at TEXT NOT NULL, confirmed INTEGER NOT NULL, nonce TEXT, sequence INTEGER,
@@ -85,7 +87,8 @@ CREATE TABLE web_order (
 ) WITHOUT ROWID;
 CREATE INDEX web_order_state ON web_order (state);
 CREATE TABLE order_answer (
-  sha256 TEXT, name TEXT, seen_at TEXT NOT NULL, text TEXT NOT NULL, problem TEXT, PRIMARY KEY (sha256, name)
+  sha256 TEXT, name TEXT, seen_at TEXT NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, problem TEXT,
+  PRIMARY KEY (sha256, name)
 ) WITHOUT ROWID
 """
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tillbridge_agent import crash
+from tillbridge_agent.store import order_states
 from tillbridge_agent.store.database import SQL
 from tillbridge_protocol.changes import (
     NO_HEAD,
@@ -126,13 +127,17 @@ def in_flight(conn: sqlite3.Connection) -> FrozenBatch | None:
 def freeze_changes(
     conn: sqlite3.Connection, sender: Sender, now: str, *, events_wait: bool = True,
 ) -> FrozenBatch | None:
-    """Freeze queued changes, current state before events; None when nothing may go yet.
+    """Freeze queued changes: states of orders, current state, other events; None when nothing may go yet.
 
     Changes of a feed whose full state is still to be sent wait for it; events wait for all full states, unless
-    `events_wait` is False because none of those can be cut.
+    `events_wait` is False because none of those can be cut. States of orders wait for nothing: an order is
+    placed only when they are acked, and a shopper waits for it.
     """
     assert in_flight(conn) is None, "one batch is in flight at a time"
-    taken = _fill(conn.execute(SQL["change_next_states"], (BATCH_CHANGES_MAX,)))
+    taken = _fill(conn.execute(SQL["change_next_order_states"], (BATCH_CHANGES_MAX,)))
+    orders = len(taken)
+    if len(taken) < BATCH_CHANGES_MAX:
+        taken += _fill(conn.execute(SQL["change_next_states"], (BATCH_CHANGES_MAX - len(taken),)), taken)
     if len(taken) < BATCH_CHANGES_MAX and not (events_wait and conn.execute(SQL["feed_full_due"]).fetchone()):
         taken += _fill(conn.execute(SQL["change_next_events"], (BATCH_CHANGES_MAX - len(taken),)), taken)
     if not taken:
@@ -140,7 +145,7 @@ def freeze_changes(
     conn.executemany(SQL["change_delete"], [(row["id"],) for row in taken])
     events = sum(row["event"] for row in taken)
     feeds = {name: _feed_info(conn, sender, name, None) for name in sorted({row["feed"] for row in taken})}
-    return _put_batch(conn, sender, feeds, None, [row["body"] for row in taken], events, now)
+    return _put_batch(conn, sender, feeds, None, [row["body"] for row in taken], (events, orders), now)
 
 
 def freeze_part(conn: sqlite3.Connection, sender: Sender, part: Part, now: str) -> FrozenBatch | None:
@@ -157,7 +162,7 @@ def freeze_part(conn: sqlite3.Connection, sender: Sender, part: Part, now: str) 
         drop_meta(conn, FULL_COPY)
     full = FullPart(feed=part.feed, id=part.full_id, part=part.number, last=part.last)
     feeds = {part.feed: _feed_info(conn, sender, part.feed, full)}
-    return _put_batch(conn, sender, feeds, full, part.changes, 0, now)
+    return _put_batch(conn, sender, feeds, full, part.changes, (0, 0), now)
 
 
 def settle(conn: sqlite3.Connection, ack: Ack) -> None:
@@ -181,7 +186,10 @@ def forget_durable(conn: sqlite3.Connection, epoch: str, durable_seq: int) -> No
 
 
 def start_epoch(conn: sqlite3.Connection, new_epoch: str) -> None:
-    """Begin a new epoch: every feed sends its full state, events that may be lost are queued again."""
+    """Begin a new epoch: every feed sends its full state, events that may be lost are queued again.
+
+    Orders tell their present state as well: nothing is placed until head office has told what it knows of them.
+    """
     events = [tuple(row) for row in conn.execute(SQL["event_all"])]
     sent = [
         raw for row in conn.execute(SQL["batch_all"]).fetchall() if row["events"]
@@ -191,6 +199,7 @@ def start_epoch(conn: sqlite3.Connection, new_epoch: str) -> None:
     # The bytes go on as they are: whether a change can be believed is the server's to say.
     conn.executemany(SQL["event_put"], [_event(raw, kept) for raw in sent if (kept := _peek(raw)).kind in EVENT_KINDS])
     conn.executemany(SQL["event_put"], events)
+    order_states.tell_all(conn)
     conn.execute(SQL["batch_clear"])
     conn.execute(SQL["feed_full_all"])
     _set_position(conn, Position(new_epoch, 0, NO_HEAD))
@@ -271,14 +280,25 @@ def _fill(rows: sqlite3.Cursor, taken: Sequence[sqlite3.Row] = ()) -> list[sqlit
 def _feed_info(conn: sqlite3.Connection, sender: Sender, name: str, full: FullPart | None) -> FeedInfo:
     """The feed's description; with its as-of when this batch leaves nothing of the last file behind."""
     info = sender.feeds.get(name) or _remembered(conn, name)
+    as_of = _complete_as_of(conn, name) if full is None or full.last else None
+    return info if as_of is None else msgspec.structs.replace(info, as_of=as_of)
+
+
+def confirmed(conn: sqlite3.Connection) -> dict[str, AsOf]:
+    """By feed, when its last accepted file was true, where the server has everything of that file."""
+    if in_flight(conn) is not None:
+        return {}
+    names = [row["name"] for row in conn.execute(SQL["feed_all"])]
+    return {name: as_of for name in names if (as_of := _complete_as_of(conn, name)) is not None}
+
+
+def _complete_as_of(conn: sqlite3.Connection, name: str) -> AsOf | None:
+    """The as-of interval of a feed's last file, when nothing of it is queued or owed."""
     row = conn.execute(SQL["feed_get"], (name,)).fetchone()
-    complete = row is not None and (full is None or full.last) and not row["full"]
-    if not complete or row["as_of_from"] is None or conn.execute(SQL["change_left"], (name,)).fetchone():
-        return info
-    as_of = AsOf(
-        dt.datetime.fromisoformat(row["as_of_from"]), dt.datetime.fromisoformat(row["as_of_to"]), row["as_of_kind"]
-    )
-    return msgspec.structs.replace(info, as_of=as_of)
+    if row is None or row["full"] or row["as_of_from"] is None or conn.execute(SQL["change_left"], (name,)).fetchone():
+        return None
+    start, end = dt.datetime.fromisoformat(row["as_of_from"]), dt.datetime.fromisoformat(row["as_of_to"])
+    return AsOf(start, end, row["as_of_kind"])
 
 
 def remember_feeds(conn: sqlite3.Connection, sender: Sender) -> None:
@@ -295,8 +315,9 @@ def _remembered(conn: sqlite3.Connection, name: str) -> FeedInfo:
 
 def _put_batch(
     conn: sqlite3.Connection, sender: Sender, feeds: dict[str, FeedInfo], full: FullPart | None,
-    bodies: list[bytes], events: int, now: str,
+    bodies: list[bytes], counted: tuple[int, int], now: str,
 ) -> FrozenBatch:
+    """`counted`: how many of the changes are events, and how many of those are states of orders."""
     at = position(conn)
     assert at is not None
     frozen = freeze(
@@ -304,8 +325,8 @@ def _put_batch(
         feeds=feeds, full=full, changes=bodies,
     )
     conn.execute(SQL["batch_put"], (
-        frozen.epoch, frozen.seq, frozen.head, frozen.body, len(bodies), events, now,
-        full.feed if full else None, int(full.last) if full else 0,
+        frozen.epoch, frozen.seq, frozen.head, frozen.body, len(bodies), counted[0], now,
+        full.feed if full else None, int(full.last) if full else 0, counted[1],
     ))
     crash.reach("freeze.writing")
     return frozen

@@ -77,7 +77,7 @@ DELETE FROM change WHERE event = 0 AND feed = ?
 SELECT id, feed, event, body FROM change
 WHERE event = 0 AND feed NOT IN (SELECT name FROM feed WHERE full > 0) ORDER BY id LIMIT ?
 -- change_next_events --
-SELECT id, feed, event, body FROM change WHERE event = 1 ORDER BY id LIMIT ?
+SELECT id, feed, event, body FROM change WHERE event = 1 AND kind <> 'order_state' ORDER BY id LIMIT ?
 -- event_all --
 SELECT feed, kind, key, body, captured_at FROM change WHERE event = 1 ORDER BY id
 -- change_delete --
@@ -91,8 +91,8 @@ FROM change GROUP BY event
 -- batch_in_flight --
 SELECT * FROM batch WHERE acked = 0 ORDER BY seq LIMIT 1
 -- batch_put --
-INSERT INTO batch (epoch, seq, head, body, changes, events, frozen_at, full_feed, full_last, acked)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
+INSERT INTO batch (epoch, seq, head, body, changes, events, frozen_at, full_feed, full_last, orders, acked)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
 -- batch_ack --
 UPDATE batch SET acked = 1 WHERE epoch = ? AND seq = ?
 -- batch_prune --
@@ -173,3 +173,17 @@ UNION SELECT sha256 FROM quarantine WHERE whole_file = 1 AND state = 'open'
 UNION SELECT value FROM meta WHERE name = 'full_copy'
 -- feed_seen_again --
 UPDATE feed SET file = ?, mtime_ns = ?, as_of_from = ?, as_of_to = ?, as_of_kind = ? WHERE name = ?
+
+-- device_get --
+SELECT * FROM device WHERE name = ?
+-- device_put --
+INSERT INTO device (name, last_text, last_symbology, last_at, acked, scans, repeated, noise)
+VALUES (:name, :text, :symbology, CASE WHEN :text IS NULL THEN NULL ELSE :at END, :acked, :scans, :repeated, :noise)
+ON CONFLICT (name) DO UPDATE SET
+  last_symbology = CASE WHEN :text IS NULL THEN last_symbology ELSE :symbology END,
+  last_at = CASE WHEN :text IS NULL THEN last_at ELSE :at END,
+  acked = CASE WHEN :text IS NULL THEN acked ELSE :acked END,
+  last_text = coalesce(:text, last_text),
+  scans = scans + :scans, repeated = repeated + :repeated, noise = noise + :noise
+-- device_acked --
+UPDATE device SET acked = 1 WHERE name = ?
