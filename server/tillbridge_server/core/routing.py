@@ -12,6 +12,9 @@ from tillbridge_server.core.settings import Owners
 #: Phases in which a location takes orders.
 TAKES_ORDERS = frozenset({"orders", "everything"})
 
+#: So many locations are named beside a reason; a chain may have hundreds that share one.
+NAMED_MAX = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -33,8 +36,11 @@ class Route:
 
     @property
     def message(self) -> str:
-        """Why no location was chosen, in one line."""
-        return " ".join(f"{location or 'The pool'}: {why}" for location, why in sorted(self.why_not.items()))
+        """Why no location was chosen, in one line; a reason that many share is told once and names a few of them."""
+        sharing: dict[str, list[str]] = {}
+        for location, why in sorted(self.why_not.items()):
+            sharing.setdefault(why, []).append(location or "The pool")
+        return " ".join(f"{_some(places)}: {why}" for why, places in sharing.items())
 
 
 def route(
@@ -67,6 +73,11 @@ def route(
         _, location, agent = min(fits)
         return Route(location, agent, {})
     return Route(None, None, why_not or {"": "has no location."})
+
+
+def _some(places: Sequence[str]) -> str:
+    more = f" and {len(places) - NAMED_MAX} more" if len(places) > NAMED_MAX else ""
+    return ", ".join(places[:NAMED_MAX]) + more
 
 
 def _surplus(

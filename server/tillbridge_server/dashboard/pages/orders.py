@@ -14,6 +14,7 @@ from tillbridge_server.errors import NotKnown, NotPossible
 from tillbridge_server.store.orders import mark, route
 
 FILTERS = {"open": "Open", "waiting": "Waiting for a person", "all": "All"}
+FIELDS = ("event", "why", "location")
 REASON_MAX = 1000
 
 
@@ -47,7 +48,7 @@ async def order(request: web.Request) -> web.StreamResponse:
 async def decide(request: web.Request) -> web.StreamResponse:
     """POST /orders/{order}: `event` (imported, again, route, cancelled), `why`, and for route a `location`."""
     context, form = context_of(request), await request.post()
-    said = {name: str(form.get(name, "")).strip()[:REASON_MAX] for name in ("event", "why", "location")}
+    said = {name: str(form.get(name, "")).strip()[:REASON_MAX] for name in FIELDS}
     found = await context.store.run(reads.one_order, request.match_info["order"], context.clock())
     if found is None:
         raise web.HTTPNotFound
@@ -84,7 +85,7 @@ async def _show(
     if found is None:
         raise web.HTTPNotFound
     data: dict[str, Any] = {
-        "picture": found, "order": found.order, "problems": problems or {}, "said": said or {},
+        "picture": found, "order": found.order, "problems": problems or {}, "said": said or dict.fromkeys(FIELDS, ""),
         "choices": decisions(found.order.state, found.order.place),
         "stores": [(id_, name) for id_, name in found.stores if id_ != found.order.location],
         "titles": {shop.id: shop.title for shop in context.config.storefronts},
