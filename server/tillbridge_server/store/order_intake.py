@@ -134,12 +134,14 @@ def withdraw(conn: sa.Connection, agent_id: str, now: dt.datetime) -> None:
 def notice_restore(conn: sa.Connection, taken_in_before: int | None, now: dt.datetime) -> int:
     """At start: compare with how many orders had been taken in; fewer now means an older database was put back.
 
-    None says that nobody knows. Routing then waits for the agents, who know what they have. Returns the number now.
+    None says that nobody knows. Routing then waits for the agents, who know what they have; each is asked for a new
+    epoch, also one whose own position fits the older database. Returns the number now.
     """
     here = conn.execute(sa.select(sa.func.count()).select_from(web_order)).scalar() or 0
     restored = here > 0 if taken_in_before is None else here < taken_in_before
     if restored:
         upsert(conn, note, [{"name": WAIT_SINCE, "value": now.isoformat()}], ("name",))
+        conn.execute(agent_table.update().where(agent_table.c.status == "active").values(resync_asked=True))
     return here
 
 
@@ -190,7 +192,7 @@ def codes_at(conn: sa.Connection, location: str, variants: Sequence[str]) -> dic
 
 def _candidates(conn: sa.Connection) -> list[Candidate]:
     """Every location with the agent that can place orders there, the one heard from latest if there are several."""
-    heard = sa.select(agent_table).where(agent_table.c.status == "active").order_by(agent_table.c.last_seen_at)
+    heard = sa.select(agent_table).where(agent_table.c.status == "active").order_by(agent_table.c.last_seen_at.nulls_first())
     agents: dict[str, tuple[str | None, str]] = {}
     for row in conn.execute(heard).mappings():
         beat = msgspec.json.decode(row["heartbeat"], type=_Beat) if row["heartbeat"] else _Beat()
