@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from tillbridge_agent.core.feed import Seconds
-from tillbridge_agent.readers.delimited.config import line_safe
+from tillbridge_agent.readers.delimited.config import is_text_codec, line_safe
 
 #: (key, message, hint) of something that decoding by type alone cannot see; keys are dotted from `orders`.
 Fault = tuple[str, str, str]
@@ -121,11 +121,11 @@ def fits(text: str, encoding: str) -> bool:
 def encoding_faults(key: str, encoding: str) -> list[Fault]:
     """Encodings that nobody knows, or in which a separator may be part of another character."""
     hint = 'Usual ones are "cp1252", "iso-8859-1", "cp850", "utf-8", "utf-8-sig" (with a mark at its start), "utf-16".'
-    try:
-        usable = encoding.lower().replace("_", "-") in _WIDE or line_safe(encoding)
-    except (LookupError, ValueError, UnicodeError, AttributeError, TypeError):
+    if not is_text_codec(encoding):
         return [(key, f"{encoding!r} is not a known text encoding.", hint)]
-    return [] if usable else [(key, f"{encoding!r} is not an encoding that import files can be written in.", hint)]
+    if encoding.lower().replace("_", "-") in _WIDE or line_safe(encoding):
+        return []
+    return [(key, f"{encoding!r} is not an encoding that can be read line by line here.", hint)]
 
 
 def mark_faults(prefix: str, separator: str, quote: str) -> list[Fault]:

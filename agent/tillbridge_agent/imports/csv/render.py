@@ -16,7 +16,7 @@ from tillbridge_protocol.records import plain
 
 #: Exact for whatever two numbers of a record give; nothing is ever rounded.
 _EXACT = Context(prec=200)
-_BLANKED = re.compile(rf"(?:{CONTROL.pattern}|[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff])+")
+_BLANKED = re.compile(rf"(?:{CONTROL.pattern}|[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff])+")
 _FORMULA = ("=", "+", "-", "@")
 _TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -77,7 +77,7 @@ class _Writer:
             "order": order.id, "revision": order.revision, "number": order.number, "sequence": sequence,
             "file": self._name, "storefront": order.storefront, "location": order.location,
             "placed_at": order.placed_at, "currency": order.currency, "lines": len(order.lines),
-            "total": _number("total", total),
+            "total": total,
         }
         return values | {f"shopper.{name}": getattr(shopper, name) for name in shopper.__struct_fields__}
 
@@ -182,7 +182,7 @@ def _values_of(line: OrderLine) -> dict[str, _Value]:
         name, value = ("quantity", quantity) if quantity <= 0 else ("unit_price", price)
         raise Unwritable("number_wrong", f"The {_said(name)} of line {line.line} is {value:f}.", hint=_HEAD_OFFICE)
     return {"line": line.line, "code": line.code, "quantity": quantity, "unit_price": price, "title": line.title,
-            "line_total": _number("line_total", _EXACT.multiply(quantity, price))}
+            "line_total": _EXACT.multiply(quantity, price)}
 
 
 def _number(name: str, value: Decimal) -> Decimal:

@@ -30,7 +30,7 @@ class DelimitedConfig(
         found += [
             ("encodings", f"{encoding!r} is not a known text encoding.",
              'Known ones are for example "utf-8", "cp1252", "iso-8859-1", "cp850", "utf-16".')
-            for encoding in self.encodings if not _is_text_codec(encoding)
+            for encoding in self.encodings if not is_text_codec(encoding)
         ]
         if self.header and self.columns:
             found.append(("columns", "Columns are named here and in the header of the file.",
@@ -55,11 +55,15 @@ def line_safe(encoding: str) -> bool:
     if name.startswith(("utf-7", "iso2022", "hz")):
         return False
     decoder = codecs.getincrementaldecoder(encoding)
-    characters = [decoder("replace").decode(bytes([byte])) for byte in range(256)]
+    try:
+        characters = [decoder("replace").decode(bytes([byte])) for byte in range(256)]
+    except UnicodeError:
+        return False  # names of internet hosts and the like: no encoding of files
     return all(characters) and "".join(characters[:128]) == bytes(range(128)).decode("ascii")
 
 
-def _is_text_codec(encoding: str) -> bool:
+def is_text_codec(encoding: str) -> bool:
+    """Whether an encoding of this name makes text of bytes."""
     try:
         codecs.getincrementaldecoder(encoding)
         # Codecs that make bytes of bytes (base64) refuse here; bytes that do not fit are none of our business.
