@@ -192,7 +192,8 @@ def codes_at(conn: sa.Connection, location: str, variants: Sequence[str]) -> dic
 
 def _candidates(conn: sa.Connection) -> list[Candidate]:
     """Every location with the agent that can place orders there, the one heard from latest if there are several."""
-    heard = sa.select(agent_table).where(agent_table.c.status == "active").order_by(agent_table.c.last_seen_at.nulls_first())
+    active = sa.select(agent_table).where(agent_table.c.status == "active")
+    heard = active.order_by(agent_table.c.last_seen_at.nulls_first())
     agents: dict[str, tuple[str | None, str]] = {}
     for row in conn.execute(heard).mappings():
         beat = msgspec.json.decode(row["heartbeat"], type=_Beat) if row["heartbeat"] else _Beat()
