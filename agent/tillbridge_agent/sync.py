@@ -228,23 +228,27 @@ class MailLane:
     async def run(self) -> None:
         """For ever; a dead line costs nothing but waiting."""
         while True:
-            position = await self.store.run(outbox.ensure_epoch, new_epoch_id())
-            asks = self.orders is not None and await self.orders.asks()
-            try:
-                mail = await self._poll(Poll(done=self.done, standings=asks), position)
-            except TryLater:
-                await asyncio.sleep(POLL_RETRY_S)
-                continue
-            if mail is None:
-                continue
-            if not isinstance(mail, Mail):
-                await asyncio.sleep(POLL_RETRY_S)
-                continue
-            self.done = []
-            applied = not asks or self.orders is None or await self.orders.apply(mail.standings, position)
-            await self._deal(mail)
-            if not applied:
-                await asyncio.sleep(ASK_AGAIN_S)
+            pause = await self.step()
+            await asyncio.sleep(pause)
+
+    async def step(self) -> float:
+        """One poll and what it brought; returns the seconds to wait before the next."""
+        position = await self.store.run(outbox.ensure_epoch, new_epoch_id())
+        asks = self.orders is not None and await self.orders.asks()
+        try:
+            mail = await self._poll(Poll(done=self.done, standings=asks), position)
+        except TryLater:
+            return POLL_RETRY_S
+        if mail is None:
+            return 0.0
+        if not isinstance(mail, Mail):
+            return POLL_RETRY_S
+        self.done = []
+        applied = not asks or self.orders is None or await self.orders.apply(mail.standings, position)
+        await self._deal(mail)
+        if mail.messages and not self.done:
+            return POLL_RETRY_S
+        return 0.0 if applied else ASK_AGAIN_S
 
     async def _poll(self, poll: Poll, position: Position) -> Mail | Resync | ErrorAnswer | None:
         """The answer, or None when the long poll was given up because there is something to ask."""
@@ -269,5 +273,3 @@ class MailLane:
                     crash.reach("mail.dealt")
             except Exception:  # it stays in the mailbox; one message must not end the agent at every start
                 log.exception("mail not dealt with", message=message.id)
-        if mail.messages and not self.done:
-            await asyncio.sleep(POLL_RETRY_S)
