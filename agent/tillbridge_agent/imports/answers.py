@@ -2,7 +2,6 @@
 
 import csv
 import re
-from collections.abc import Iterator
 
 import msgspec
 
@@ -19,8 +18,9 @@ _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 def read_answers(config: AnswersConfig, data: bytes) -> list[Answer | AnswerProblem]:
     """Every answer of a file in its order, and every line that is none; `config` has no faults.
 
-    The same answer given again counts once. A last line without its end waits as a problem (`answer_cut`) where
-    the till ends its lines and more of the order or state could follow. Order numbers are not looked up here.
+    Nothing is left out: the same answer may come again, and another one after it. A last line without its end
+    waits as a problem (`answer_cut`) where the till ends its lines and more of order or state could follow. Order
+    numbers are not looked up here.
     """
     text = data.decode(config.encoding, "replace").removeprefix("\ufeff").rstrip("\x1a")
     columns: dict[str, int] = {} if config.header else _numbered(config)
@@ -39,7 +39,7 @@ def read_answers(config: AnswersConfig, data: bytes) -> list[Answer | AnswerProb
             if wrong := next((name for name, place in columns.items() if place < 0), None):
                 message = f"The first line does not name the column {wrong!r} once; nothing of the file was read."
                 return [AnswerProblem(number, "answer_columns", message)]
-    return list(_once(found))
+    return found
 
 
 def _cells(config: AnswersConfig, line: str) -> list[str] | None:
@@ -99,14 +99,3 @@ def _names_an_order(text: str) -> bool:
     except msgspec.ValidationError:
         return False
     return True
-
-
-def _once(found: list[Answer | AnswerProblem]) -> Iterator[Answer | AnswerProblem]:
-    """A till that says the same of an order again has said nothing new."""
-    said: set[tuple[str, str]] = set()
-    for each in found:
-        if isinstance(each, Answer):
-            if (each.order, each.state) in said:
-                continue
-            said.add((each.order, each.state))
-        yield each
