@@ -29,8 +29,8 @@ from tillbridge_server.dashboard.routes import setup_dashboard
 from tillbridge_server.door import Door
 from tillbridge_server.errors import ConfigError
 from tillbridge_server.service import notify
-from tillbridge_server.store.database import Store, make_engine
-from tillbridge_server.store.migrations import migrate
+from tillbridge_server.store.database import Store
+from tillbridge_server.store.opening import open_database
 from tillbridge_server.verbs import VERBS
 from tillbridge_server.workers.decider import Decider
 from tillbridge_server.workers.intake import Intake
@@ -75,9 +75,7 @@ class Server:
         """Open the database, then listen, then start the loops."""
         config, started = self.config, utc_now()
         keys = load_keys(config.folder / config.keys)
-        engine = make_engine(config.database_url)
-        migrate(engine)
-        self._store = store = Store(engine)
+        self._store = store = Store(open_database(config))
         self._dirty = asyncio.Event()
         self._api = AgentApi(
             store=store, keys=keys, config=config, clock=utc_now, new_agent_id=lambda: secrets.token_hex(8),

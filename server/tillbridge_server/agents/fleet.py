@@ -14,6 +14,7 @@ from tillbridge_protocol.positions import Boot
 from tillbridge_server.core.inbox_rules import Boots, BootVerdict, Known, judge_boot
 from tillbridge_server.store.tables import agent as agent_table
 from tillbridge_server.store.tables import audit, hold, mailbox
+from tillbridge_server.store.types import begins_with
 
 #: A hold that an agent still lists so long after it dealt with the decision is open again: a person must know.
 EFFECT_WITHIN = dt.timedelta(minutes=1)
@@ -125,17 +126,21 @@ def _hold_id(agent_id: str, held_id: str) -> str:
 def _had_no_effect(conn: sa.Connection, agent_id: str, hold_id: str, now: dt.datetime) -> bool:
     """Whether the agent still lists a hold although it dealt with the decision a while ago."""
     mail = sa.select(mailbox.c.done_at).where(
-        mailbox.c.agent_id == agent_id, mailbox.c.id.startswith(decision_id(hold_id), autoescape=True)
+        mailbox.c.agent_id == agent_id, begins_with(mailbox.c.id, decision_id(hold_id))
     )
     since = now - EFFECT_WITHIN
     return all(row.done_at is not None and row.done_at < since for row in conn.execute(mail))
 
 
 def _hold_row(agent: Agent, hold_id: str, held: HeldFile) -> dict[str, object]:
+    # What was read from a damaged file may hold a NUL, which PostgreSQL takes in no text.
+    told = {
+        "place": f"{agent.location}/{held.feed}", "code": held.code, "message": held.message, "hint": held.hint,
+    }
     return {
-        "id": hold_id, "what": "file", "place": f"{agent.location}/{held.feed}", "since": held.since,
-        "code": held.code, "message": held.message, "hint": held.hint, "affected": held.affected,
+        "id": hold_id, "what": "file", "since": held.since, "affected": held.affected,
         "sample": json.dumps(held.sample), "state": "open", "agent_id": agent.id,
+        **{name: text.replace("\0", "\u2400") for name, text in told.items()},
     }
 
 

@@ -18,7 +18,8 @@ from tillbridge_server.cli.telling import (
 from tillbridge_server.config import ServerConfig, load_config
 from tillbridge_server.door import Call, NotRunning, ask
 from tillbridge_server.errors import TillbridgeError
-from tillbridge_server.store.database import make_engine
+from tillbridge_server.store.database import transact
+from tillbridge_server.store.opening import open_database
 
 #: Exit code of a verb that found something a person has to look at.
 FINDINGS = 1
@@ -44,9 +45,8 @@ def ask_or_open(config: ServerConfig, verb: str, arguments: dict[str, Any]) -> A
     try:
         return ask(config, verb, arguments)
     except NotRunning:
-        engine = make_engine(config.database_url)
-        with engine.begin() as conn:
-            return DOOR_VERBS[verb](conn, Call(arguments, config, dt.datetime.now(dt.UTC), b""))
+        call = Call(arguments, config, dt.datetime.now(dt.UTC), b"")
+        return transact(open_database(config), lambda conn: DOOR_VERBS[verb](conn, call))
 
 
 @click.command()

@@ -11,20 +11,20 @@ import click
 
 from tillbridge_server.agents.keys import make_keys
 from tillbridge_server.agents.tls import make_authority
-from tillbridge_server.config import DEFAULT_FILE, is_loopback, load_config
+from tillbridge_server.config import DEFAULT_FILE, ServerConfig, is_loopback, load_config
 from tillbridge_server.errors import ConfigError
-from tillbridge_server.store.database import make_engine
-from tillbridge_server.store.migrations import migrate
+from tillbridge_server.store.opening import open_database
 
 config_option = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), default=Path(DEFAULT_FILE), show_default=True,
     envvar="TILLBRIDGE_SERVER_CONFIG", help="The server.toml to use.",
 )
 
+_FILE = "sqlite:///tillbridge.db"
 _TEMPLATE = """\
 # Tillbridge server. Every key is explained in server/README.md.
 name = "{name}"
-{state}listen = "{listen}"
+{state}{database}listen = "{listen}"
 public_url = "{url}"
 time_zone = "{zone}"
 {tls}{demo}
@@ -58,10 +58,12 @@ at = "02:30"
 @click.option("--demo", is_flag=True, help="A demo server: the shop window says so.")
 @click.option("--state", default=".", show_default=True, envvar="TILLBRIDGE_SERVER_STATE",
               help="Folder of database, keys and backups; relative to that of server.toml.")
+@click.option("--database", default=_FILE, show_default=True,
+              help="Where the facts are: a file, or postgresql+psycopg://USER@HOST/NAME.")
 @click.option("--no-backup", is_flag=True, help="No nightly backup: a restored server then loses sale lines.")
 def init(
     config_path: Path, name: str, listen: str, public_url: str, currency: str, zone: str, activate: str,
-    demo: bool, state: str, no_backup: bool,
+    demo: bool, state: str, database: str, no_backup: bool,
 ) -> None:
     """Make server.toml, the keys and an empty database; never overwrites."""
     if config_path.exists():
@@ -69,6 +71,9 @@ def init(
     folder = config_path.resolve().parent / state
     for each in (folder, config_path.resolve().parent):
         each.mkdir(parents=True, exist_ok=True)
+    in_file = database.startswith("sqlite")
+    if not in_file:  # before anything is made: it may be misspelt or down
+        open_database(ServerConfig(name=name, database=database, path=str(config_path))).dispose()
     url = public_url or f"http://{listen}"
     if urlsplit(url).scheme != "https" and not is_loopback(listen.rpartition(":")[0].strip("[]")):
         raise ConfigError(str(config_path), "listen", f"{listen} can be reached from outside, so it needs TLS.",
@@ -81,23 +86,28 @@ def init(
     config_path.write_text(_TEMPLATE.format(
         name=name, listen=listen, url=url, zone=zone, currency=currency, activate=activate,
         state="" if state == "." else f'state = "{Path(state).as_posix()}"\n',
+        database="" if database == _FILE else f'database = "{database}"\n',
         tls='tls_cert = "keys/tls.pem"\ntls_key = "keys/tls.key"\n' if secure else "",
-        demo="demo = true\n" if demo else "", backup="" if no_backup else _BACKUP,
+        demo="demo = true\n" if demo else "", backup="" if no_backup or not in_file else _BACKUP,
     ), encoding="utf-8")
     config = load_config(config_path)
-    engine = make_engine(config.database_url)
-    migrate(engine)
-    engine.dispose()
+    open_database(config).dispose()
     if config.database_url.startswith("sqlite:///"):
         Path(config.database_url.removeprefix("sqlite:///")).chmod(0o600)
-    click.echo(f"Made {config_path}, and its keys and its database in {folder}.")
-    click.echo(
-        "No backup is set up: what agents sent counts as safe at once, and a restored server loses what came since."
-        if no_backup else
-        f"A verified backup is made every night at {config.backup.at if config.backup else ''} into backups/. "
-        "Copy that folder, and keys/, to another machine."
-    )
+    click.echo(f"Made {config_path}, and its keys{' and its database' if in_file else ''} in {folder}.")
+    click.echo(_about_backups(config))
     click.echo(f"Move keys/root.key to a safe place offline. Next: {how_to_start(config_path)}")
+
+
+def _about_backups(config: ServerConfig) -> str:
+    """What becomes of what agents sent, should the database be lost."""
+    if config.backup is not None:
+        return (f"A verified backup is made every night at {config.backup.at} into backups/. "
+                "Copy that folder, and keys/, to another machine.")
+    told = "No backup is set up: what agents sent counts as safe at once, and a restored server loses what came since."
+    if config.database.startswith("sqlite"):
+        return told
+    return f"{told} Back the database up with pg_dump or a replica, and keys/ with it."
 
 
 def how_to_start(config_path: Path) -> str:

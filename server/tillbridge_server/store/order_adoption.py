@@ -11,6 +11,7 @@ from tillbridge_protocol.records import OrderState
 from tillbridge_server.store.order_steps import reserve
 from tillbridge_server.store.order_tables import order_sale, order_step, web_order
 from tillbridge_server.store.tables import feed, ledger, numbering_code
+from tillbridge_server.store.types import holds_text
 
 
 def adopt_told(conn: sa.Connection, order_id: str, placed_at: dt.datetime, now: dt.datetime) -> bool:
@@ -41,7 +42,7 @@ def adopt_told(conn: sa.Connection, order_id: str, placed_at: dt.datetime, now: 
 def _adopt_sales(conn: sa.Connection, order_id: str, location: str, placed_at: dt.datetime, now: dt.datetime) -> None:
     query = sa.select(ledger).where(
         ledger.c.location_id == location, ledger.c.kind == "sale_line", ledger.c.at >= placed_at - dt.timedelta(days=1),
-        ledger.c.value.contains(f'"order":"{order_id}"', autoescape=True),
+        holds_text(ledger.c.value, f'"order":"{order_id}"'),
     )
     for row in conn.execute(query).mappings().all():
         conn.execute(order_sale.insert().values(

@@ -49,6 +49,16 @@ class DecimalType(types.TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
+def begins_with(column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+    """Whether a text begins with exactly these characters; LIKE ignores case on SQLite only."""
+    return sa.func.substr(column, 1, len(text)) == text
+
+
+def holds_text(column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+    """Whether a text has exactly these characters in it; LIKE ignores case on SQLite only."""
+    return sa.func.replace(column, text, "") != column
+
+
 def instant_text(value: dt.datetime) -> str:
     """An aware datetime as fixed-width UTC text, e.g. 2026-11-23T08:00:00.000000Z."""
     assert value.tzinfo is not None, "times are aware"

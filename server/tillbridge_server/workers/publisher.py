@@ -57,7 +57,12 @@ class Publisher:
                         await self._wake.wait()
 
     async def begin(self) -> None:
-        """Once, before the first step: values that a process now gone had taken are due again."""
+        """Once, before the first step: values that a process now gone had taken are due again.
+
+        Where other processes may run, nobody knows who holds a lease: it ends by itself.
+        """
+        if self._store.shared:
+            return
         await self._store.run(publishing.release_leases, self.storefront, self._clock())
 
     async def step(self) -> float:

@@ -104,7 +104,7 @@ def _sku_row(conn: sa.Connection, row: Any) -> SkuRow:
 def _matching(q: str) -> sa.Select[Any]:
     """Variant ids by code (from its beginning), by barcode, or by a part of the title."""
     text = q.strip()
-    by_code = sa.select(numbering_code.c.variant_id).where(numbering_code.c.code.startswith(text, autoescape=True))
+    by_code = sa.select(numbering_code.c.variant_id).where(numbering_code.c.code.istartswith(text, autoescape=True))
     quoted = msgspec.json.encode(text).decode()[1:-1]
     by_words = (
         sa.select(numbering_code.c.variant_id)
