@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt protocol/pyproject.toml agent/pyproject
 	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ./protocol -e ./agent -e ./server --group dev
 	@touch $(READY)
 
-demo: setup ## Server, shop window, one agent and a selling till; SECONDS=20 SEED=1 runs unattended
+demo: setup ## Server, shop window, one agent and a selling till; SECONDS=30 SEED=1 runs unattended
 	@$(PY) -m tests.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 test: check ## Lint, types and every test that is not slow (under 5 minutes)

@@ -1,4 +1,4 @@
-"""The judge's arithmetic, pure: latencies, differences and excess from writes and sights; no I/O.
+"""The judge's arithmetic, pure: latencies and differences from writes and sights; no I/O.
 
 A sight is the moment the observer first saw a variant with certain values in the shop window. Exports may
 supersede each other before anybody sees them; then the older value counts as seen when a later one is, so
@@ -6,16 +6,12 @@ that skipping exports never looks fast.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 
 from tests.demo.truth import Value, Write
-
-SAMPLE_S = 0.05
-#: A settled export may be on its way to the shop window for so long before showing more is held against it.
-ON_THE_WAY_S = 2.0
 
 State = Mapping[str, Value]
 
@@ -54,14 +50,20 @@ class Equal:
 
 def latencies_ms(
     base: State, writes: Sequence[Write], sights: Iterable[Sight], *, settle_s: float, since: float,
+    reserved: Collection[str] = (),
 ) -> list[float]:
-    """One latency per changed stock and per changed price of the writes begun at or after `since`."""
+    """One latency per changed stock and per changed price of the writes begun at or after `since`.
+
+    The stock of `reserved` codes is not timed: the shop window rightly shows less than their exports hold.
+    """
     seen: dict[str, list[Sight]] = {}
     for sight in sights:
         seen.setdefault(sight.code, []).append(sight)
     found: list[float] = []
     for attribute in ("stock", "price"):
         for code, steps in _steps(base, writes, attribute).items():
+            if attribute == "stock" and code in reserved:
+                continue
             values = [(s.at, getattr(s.value, attribute)) for s in seen.get(code, ()) if s.value is not None]
             found += [
                 (at - write.ended_at - settle_s) * 1000
@@ -135,43 +137,6 @@ def states(base: State, writes: Sequence[Write]) -> list[dict[str, Value]]:
         now = now | write.changed
         found.append(now)
     return found
-
-
-def max_excess(
-    base: State, writes: Sequence[Write], sights: Sequence[Sight], *, settle_s: float, since: float, until: float,
-) -> Decimal:
-    """The most pieces the shop window ever showed above the truth, sampled every 50 ms.
-
-    At any moment it may show the last export that settled ON_THE_WAY_S ago or any later one that is complete;
-    what counts is how far it is above the highest of them.
-    """
-    held = states(base, writes)
-    due = _due(writes, settle_s)
-    shown: dict[str, Decimal] = {}
-    worst, place, at = Decimal(0), 0, since
-    while at <= until:
-        while place < len(sights) and sights[place].at <= at:
-            value = sights[place].value
-            shown[sights[place].code] = Decimal(0) if value is None else value.stock
-            place += 1
-        oldest = max((k for k, moment in enumerate(due) if moment <= at), default=None)
-        if oldest is not None:
-            allowed = [held[k] for k in range(oldest, len(writes)) if k == oldest or writes[k].ended_at <= at]
-            for code, stock in shown.items():
-                most = max((state[code].stock for state in allowed if code in state), default=Decimal(0))
-                worst = max(worst, stock - most)
-        at += SAMPLE_S
-    return worst
-
-
-def _due(writes: Sequence[Write], settle_s: float) -> list[float]:
-    """When each write has to be shown; one that was overwritten before it settled never has to."""
-    moments = []
-    for write, after in zip(writes, [*writes[1:], None], strict=True):
-        settled = write.ended_at + settle_s
-        stood = after is None or after.started_at >= settled
-        moments.append(settled + ON_THE_WAY_S if stood else float("inf"))
-    return moments
 
 
 def shows_only(shown: State, held: Sequence[State]) -> bool:

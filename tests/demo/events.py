@@ -1,7 +1,7 @@
 """Follows the agent's log and makes one story per accepted export: settled, rows, changes, synced, published."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.demo.compare import Sight
-from tests.demo.truth import Write
+from tests.demo.truth import Ordered, Write
 
 
 class LogTail:
@@ -92,6 +92,20 @@ def set_aside(event: dict[str, Any], at: float) -> str | None:
         return None
     moment = seconds(event["timestamp"]) if "timestamp" in event else at
     return f"{clock(moment)}  {event.get('file', '')}  {words}: {event.get('message', '')}"
+
+
+def order_lines(before: Mapping[str, Ordered], now: Mapping[str, Ordered]) -> list[str]:
+    """A line for every step a web order made at the till since the last look."""
+    lines = []
+    for order, told in now.items():
+        known = before.get(order, Ordered(0, sold=False, export=None, lines={}))
+        if told.imported > known.imported:
+            lines.append(f"order {order}  imported at the till" + (" ONCE MORE" if known.imported else ""))
+        if told.sold and not known.sold:
+            lines.append(f"order {order}  sold at the till")
+        if told.export is not None and told.export != known.export:
+            lines.append(f"order {order}  counted by export {told.export}")
+    return lines
 
 
 def _ms(at: float | None, before: float | None) -> str:

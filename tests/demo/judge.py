@@ -8,7 +8,7 @@ from typing import Any
 from tests.demo.compare import Equal, differences
 from tests.demo.observe import Observer, ShopWindow
 from tests.demo.place import Place
-from tests.demo.programs import agent_status, ledger_sales
+from tests.demo.programs import agent_status, ledger_sales, open_orders
 from tests.demo.report import Counts
 from tests.demo.truth import Truth
 
@@ -17,7 +17,7 @@ LOOK_S = 0.25
 
 
 def wait_for_quiet(place: Place, truth: Truth, observer: Observer, tick: Callable[[], None]) -> bool:
-    """Whether within QUIET_S the window showed the truth, the agent's outbox was empty and the ledger complete."""
+    """Whether within QUIET_S the window showed the truth, the outbox was empty, the ledger complete, no order open."""
     ends = time.monotonic() + QUIET_S
     while time.monotonic() < ends:
         tick()
@@ -25,6 +25,7 @@ def wait_for_quiet(place: Place, truth: Truth, observer: Observer, tick: Callabl
             observer.shown == truth.variants
             and _outbox(agent_status(place)) == 0
             and sorted(ledger_sales(place)) == sorted(truth.sales)
+            and not open_orders(place)
         ):
             return True
         time.sleep(LOOK_S)
@@ -41,13 +42,19 @@ def compare_now(place: Place, truth: Truth, window: ShopWindow, excess: Decimal)
     return differences(truth.variants, shown, truth.sales, ledger_sales(place), excess)
 
 
-def count(before: dict[str, Any], after: dict[str, Any], truth: Truth, published: int) -> Counts:
-    """What this run added: differences of the agent's counters; `published` as the observer saw."""
+def count(
+    before: dict[str, Any], after: dict[str, Any], truth: Truth, published: int, orders: tuple[int, int, int, int],
+) -> Counts:
+    """What this run added: differences of the agent's counters; `published` as the observer saw.
+
+    `orders`: placed, imported, counted, open.
+    """
     old, new = before["counters"], after["counters"]
 
     def more(name: str) -> int:
         return int(new.get(name, 0)) - int(old.get(name, 0))
 
+    placed, imported, counted, still_open = orders
     kinds = ("stock_level", "price", "product", "sale_line")
     return Counts(
         files_written=truth.exports - truth.exports_before, files_accepted=more("files_accepted"),
@@ -56,6 +63,7 @@ def count(before: dict[str, Any], after: dict[str, Any], truth: Truth, published
         changes_captured=more("changes_captured"), **{f"changes_{kind}": more(f"changes_{kind}") for kind in kinds},
         batches_sent=more("batches_sent"), batches_repeated=more("batches_repeated"),
         batches_applied=_applied(before["position"], after["position"]), published=published,
+        orders_placed=placed, orders_imported=imported, orders_counted=counted, orders_open=still_open,
     )
 
 

@@ -21,6 +21,46 @@ state = "state"
 server = "http://127.0.0.1:{port}"
 allowed_roots = ["../till"]
 
+# Web orders: the till imports such files, moves them away and writes an answer for each.
+[orders]
+format = "csv"
+path = "../till/import"
+name = "ORD{{sequence:05d}}.CSV"
+encoding = "cp1252"
+separator = ";"
+decimal = ","
+time_zone = "{zone}"
+
+[[orders.records]]
+each = "order"
+columns = [
+  {{ const = "H" }}, "order", {{ field = "placed_at", format = "%d.%m.%Y" }}, {{ field = "total", decimals = 2 }},
+  "shopper.name", "shopper.city",
+]
+
+[[orders.records]]
+each = "line"
+columns = [
+  {{ const = "L" }}, "order", "line", "code", {{ field = "quantity", decimals = 3 }},
+  {{ field = "unit_price", decimals = 2 }}, {{ field = "title", max = 30 }},
+]
+
+[[orders.records]]
+each = "order"
+columns = [{{ const = "T" }}, "order", "lines"]
+
+[orders.answers]
+path = "../till/answers"
+pattern = "*.ANS"
+separator = ";"
+encoding = "cp1252"
+order = 1
+state = 2
+message = 3
+accepted = ["OK"]
+rejected = ["ERR"]
+settle_s = 0.2
+
 # The till rewrites BESTAND.CSV in place, slowly; everything it holds is in each export.
 [[feeds]]
 name = "{stock}"
@@ -95,6 +135,7 @@ quantity = "Menge"
 unit_price = "Preis"
 till = "Kasse"
 receipt = "Bon"
+order = "Auftrag"
 at = {{ column = "Zeit", format = "%d.%m.%Y %H:%M:%S" }}
 """
 
@@ -119,6 +160,16 @@ class Place:
     def export(self) -> Path:
         """The till's export folder."""
         return self.root / "till" / "export"
+
+    @property
+    def imports(self) -> Path:
+        """The till's import folder for web orders; it moves what it has taken to `done` in it."""
+        return self.root / "till" / "import"
+
+    @property
+    def answers(self) -> Path:
+        """Where the till answers."""
+        return self.root / "till" / "answers"
 
     @property
     def stop_file(self) -> Path:
@@ -186,7 +237,8 @@ def save_notes(place: Place, notes: Notes) -> None:
 def write_agent_configuration(place: Place, port: int) -> None:
     """Writes agent.toml anew in each run, so that a changed demo needs no hand work."""
     place.agent_toml.parent.mkdir(parents=True, exist_ok=True)
-    place.export.mkdir(parents=True, exist_ok=True)
+    for folder in (place.export, place.imports, place.answers):
+        folder.mkdir(parents=True, exist_ok=True)
     place.agent_toml.write_text(_AGENT_TOML.format(
         port=port, currency=CURRENCY, zone=ZONE, stock=STOCK_FEED, sales=SALES_FEED, settle=SETTLE_S,
     ), encoding="utf-8")

@@ -58,5 +58,12 @@ def ledger_sales(place: Place) -> list[str]:
     return [entry["id"] for entry in document["entries"] if entry["location"] == LOCATION]
 
 
+def open_orders(place: Place) -> list[str]:
+    """The web orders that head office does not know to be at rest, and what state each is in. Raises CallError."""
+    line = [command("tillbridge-server"), "orders", "--config", str(place.server_toml), "list", "--json"]
+    # 1 means that one of them waits for a person.
+    return [f"{order['id']} {order['state']}" for order in call_json(line, fine=(0, 1))["orders"]]
+
+
 def _short(line: list[str]) -> str:
     return " ".join([line[0].rpartition("/")[2], *line[1:]])

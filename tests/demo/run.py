@@ -56,10 +56,10 @@ def _run(stage: Stage, seed: int, seconds: float | None) -> int:
         _tell_addresses(stage, attended=seconds is None)
         stage.open_till()
         if seconds is None:
-            tour.watch(None)
+            tour.watch()
         else:
             tour.wait_for_first_publication()
-            tour.measure(seconds)
+            tour.measure(seed, seconds)
     except Interrupted:
         interrupted = True
         troubles.append("interrupted")
@@ -104,6 +104,8 @@ def _tell_addresses(stage: Stage, *, attended: bool) -> None:
     ])
     if attended:
         say("demo: the till sells until you press Ctrl-C; one line per export follows")
+        say("demo: press Buy in the shop window: the order's import file comes to")
+        say(f"      {stage.place.imports}; the till takes it to done, answers, and sells it")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

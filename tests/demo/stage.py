@@ -23,6 +23,7 @@ from tests.demo.place import (
     write_agent_configuration,
 )
 from tests.demo.programs import CallError, agent, agent_status, call, call_json, server
+from tests.demo.shopper import Shopper
 
 START_S = 60.0
 LOOK_S = 0.1
@@ -71,6 +72,10 @@ class Stage:
         """A new connection to the shop window."""
         return ShopWindow("127.0.0.1", self._notes.port)
 
+    def shopper(self, seed: int, started_at: float, seconds: float) -> Shopper:
+        """Somebody who buys in the shop window."""
+        return Shopper("127.0.0.1", self._notes.port, seed, started_at, seconds)
+
     def open(self) -> None:
         """Starts server, observer and agent, on the first run with what they need. Raises Trouble, CallError."""
         place = self.place
@@ -94,6 +99,7 @@ class Stage:
         self._start("simulator", [
             command("tillbridge-agent"), "simulate", "pos", "--folder", str(place.export), "--truth", str(place.truth),
             "--seed", str(self._seed), "--settle", str(SETTLE_S), "--broken",
+            "--orders", str(place.imports), "--answers", str(place.answers),
         ])
 
     def close_till(self, tick: Callable[[], None]) -> None:

@@ -26,6 +26,16 @@ class Write:
     changed: dict[str, Value]
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One web order at the till: how many of its import files, whether sold, and the first export that counts it."""
+
+    imported: int
+    sold: bool
+    export: int | None
+    lines: dict[str, Decimal]
+
+
 @dataclass(slots=True)
 class Truth:
     """Everything the simulator has told so far; `base` is what it held when this run began."""
@@ -37,6 +47,7 @@ class Truth:
     titles: dict[str, str] = field(default_factory=dict)
     sales: list[str] = field(default_factory=list)
     exports: int = 0
+    orders: dict[str, Ordered] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
 
 
@@ -74,6 +85,7 @@ class TruthFile:
         }
         truth.titles = {code: v["title"] for code, v in data["variants"].items()}
         truth.sales, truth.exports = data["sales"], data["exports"]
+        truth.orders = {order: _ordered(told) for order, told in data.get("orders", {}).items()}
         for write in data["writes"]:
             if write["n"] > known:
                 truth.writes.append(_write(write))
@@ -82,6 +94,11 @@ class TruthFile:
 def _write(data: dict[str, Any]) -> Write:
     changed = {code: Value(Decimal(v["on_hand"]), Decimal(v["price"])) for code, v in data["changed"].items()}
     return Write(data["n"], _seconds(data["started_at"]), _seconds(data["ended_at"]), changed)
+
+
+def _ordered(data: dict[str, Any]) -> Ordered:
+    lines = {code: Decimal(pieces) for code, pieces in data["lines"].items()}
+    return Ordered(data["imported"], data["sold"], data["export"], lines)
 
 
 def _seconds(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The judge's arithmetic: first sights, superseded values, excess, differences."""
+"""The judge's arithmetic: first sights, superseded values, differences."""
 
 import json
 from decimal import Decimal
@@ -12,7 +12,6 @@ from tests.demo.compare import (
     Sight,
     differences,
     latencies_ms,
-    max_excess,
     shows_only,
     states,
     summary,
@@ -71,45 +70,19 @@ def test_only_writes_begun_since_the_start_of_measuring_count() -> None:
     assert found(writes, Sight(11.0, "a", value(8)), Sight(12.6, "a", value(7)), since=11.0) == [100.0]
 
 
+def test_reserved_stock_is_not_timed_but_its_price_is() -> None:
+    """What is bought and not counted yet keeps the shown stock below the export's."""
+    writes = [write(1, 10.0, a=value(8, "7.00"), b=value(4))]
+    sights = [Sight(10.6, "a", value(7, "7.00")), Sight(10.7, "b", value(4)), Sight(19.0, "a", value(8, "7.00"))]
+    timed = latencies_ms(BASE, writes, sights, settle_s=0.5, since=0.0, reserved={"a"})
+    assert [round(ms, 3) for ms in timed] == [200.0, 100.0]
+
+
 def test_summary_uses_the_nearest_rank() -> None:
     """Known percentiles of 1 to 100."""
     assert summary([float(n) for n in range(100, 0, -1)]) == Latency(100, 50, 95, 100)
     assert summary([7.4]) == Latency(1, 7, 7, 7)
     assert summary([]) == Latency(0, 0, 0, 0)
-
-
-def excess(sights: list[Sight], writes: list[Write], since: float = 0.0, until: float = 30.0) -> Decimal:
-    """Excess with a settle time of half a second."""
-    return max_excess(BASE, writes, sights, settle_s=0.5, since=since, until=until)
-
-
-def test_showing_too_much_is_excess_only_after_settle_and_two_seconds() -> None:
-    """a sold from 9 to 6 with the export of 10.0; at 12.5 the shop window must have it."""
-    writes = [write(1, 5.0, a=value(9)), write(2, 10.0, a=value(6))]
-    assert excess([Sight(4.0, "a", value(9)), Sight(12.45, "a", value(6))], writes) == 0
-    assert excess([Sight(4.0, "a", value(9)), Sight(12.7, "a", value(6))], writes) == 3
-    assert excess([Sight(4.0, "a", value(9))], writes, until=12.4) == 0
-
-
-def test_a_newer_complete_export_may_show_more() -> None:
-    """After a delivery the shop window is ahead of the settled truth; before its export is complete it may not."""
-    writes = [write(1, 5.0, a=value(2)), write(2, 10.0, a=value(20))]
-    start = Sight(4.0, "a", value(2))
-    assert excess([start, Sight(10.1, "a", value(20))], writes) == 0
-    assert excess([start, Sight(9.9, "a", value(20)), Sight(9.96, "a", value(2))], writes) == 18
-
-
-def test_an_export_that_was_overwritten_before_it_settled_is_never_due() -> None:
-    """Nobody could have read it for sure, so the one before stays the measure."""
-    writes = [write(1, 5.0, a=value(9)), write(2, 10.0, a=value(1)), write(3, 10.6, a=value(9))]
-    assert excess([Sight(4.0, "a", value(9))], writes) == 0
-
-
-def test_excess_below_is_none_and_an_unknown_variant_counts_whole() -> None:
-    """Showing less is no excess; showing what the shop never had is."""
-    writes = [write(1, 5.0, a=value(9))]
-    assert excess([Sight(4.0, "a", value(0))], writes) == 0
-    assert excess([Sight(4.0, "zz", value(4))], writes) == 4
 
 
 def test_differences_count_each_kind() -> None:

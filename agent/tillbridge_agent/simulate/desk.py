@@ -19,7 +19,7 @@ from tillbridge_agent.sources.folder import fsync_folder
 PATTERN = "ORD*.CSV"
 LOOK_EVERY_S = 0.1
 #: From the import to the sale: somebody picks the goods first.
-PICKING_S = 0.4
+PICKING_S = 2.0
 #: How long an answer file stays half written.
 TORN_S = 0.01
 

@@ -46,8 +46,8 @@ class Shop:
         """A new process, as it were."""
         options = DeskOptions(self.folder, self.answers, **chosen)
         return Pos(PosOptions(
-            folder=self.root / "export", truth=self.root / "truth.json", variants=12, seconds=0.0, interval_s=interval_s,
-            desk=options,
+            folder=self.root / "export", truth=self.root / "truth.json", variants=12, seconds=0.0,
+            interval_s=interval_s, desk=options,
         ), lambda _words: None)
 
     def run(self, **chosen: Any) -> Truth:
