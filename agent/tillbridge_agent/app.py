@@ -141,7 +141,7 @@ class Agent:
         facts = await self.store.run(status.read_facts)
         return status.status_document(
             facts, identity=self.identity, version=self.version, feeds=self.config.feeds, watches=self.watches,
-            uplink=self.uplink, lane=self.lane, state=self.config.state,
+            uplink=self.uplink, lane=self.lane, state=self.config.state, troubles=self._deeds.troubles.now(),
         )
 
     async def on_capture_thread(self, call: Any, *args: Any) -> Any:

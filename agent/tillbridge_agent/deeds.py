@@ -1,14 +1,16 @@
 """What people can make a running agent do, from the command line, the status page or head office."""
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tillbridge_agent import status
+from tillbridge_agent import ordertold, status
 from tillbridge_agent.errors import AgentError, Refused
 from tillbridge_agent.local import Verb
-from tillbridge_agent.store import setaside
+from tillbridge_agent.store import orders, setaside
+from tillbridge_agent.troubles import Troubles
 from tillbridge_protocol.mailbox import Body, DecideHold, LookAgain, MarkOrder, PlaceOrder
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ class Deeds:
 
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent
+        self.troubles = agent.orders.troubles if agent.orders is not None else Troubles()
 
     def verbs(self) -> dict[str, Verb]:
         """Every verb by name."""
         return {
             "status": self._status, "holds-list": self._holds, "holds-show": self._hold, "holds-decide": self._decide,
             "quarantine-list": self._quarantine, "quarantine-show": self._quarantined,
-            "quarantine-retry": self._retry, "quarantine-drop": self._drop,
+            "quarantine-retry": self._retry, "quarantine-drop": self._drop, "orders-list": self._orders,
+            "orders-show": self._order, "orders-mark": self._mark_order,
         }
 
     async def deal(self, body: Body) -> bool:
@@ -47,14 +51,16 @@ class Deeds:
 
     async def _deal_order(self, body: PlaceOrder | MarkOrder) -> bool:
         """An order stays in the mailbox until it is kept; also when no import folder is configured here."""
-        orders = self._agent.orders
-        if orders is None:
-            log.warning("an order came, but agent.toml has no [orders]")
+        desk = self._agent.orders
+        if desk is None:
+            self.troubles.tell("orders_unconfigured", "Head office has sent an order, but this agent takes none.",
+                               "Describe the till's import in [orders] of agent.toml, then start the agent again.",
+                               for_s=60.0)
             return False
         if isinstance(body, MarkOrder):
-            await orders.marked(body)
+            await desk.marked(body)
             return True
-        return await orders.keep(body)
+        return await desk.keep(body)
 
     async def _status(self, arguments: Mapping[str, Any]) -> Any:
         return await self._agent.status()
@@ -81,6 +87,34 @@ class Deeds:
             raise Refused(f"{hold['file']} cannot be taken as it is: {hold['message']}", hint=hold["hint"])
         self._agent.lane.wake()
         return {"v": 1, "id": hold["id"], "state": "approved", "changes": done.changes}
+
+    async def _orders(self, arguments: Mapping[str, Any]) -> Any:
+        now = dt.datetime.now(dt.UTC)
+        found = await self._agent.store.run(orders.listed, every=bool(arguments.get("all")))
+        return {"v": 1, "orders": [ordertold.order_document(row, now) for row in found]}
+
+    async def _order(self, arguments: Mapping[str, Any]) -> Any:
+        row = await self._known_order(arguments["id"])
+        return {"v": 1, "order": ordertold.full_document(row, dt.datetime.now(dt.UTC))}
+
+    async def _mark_order(self, arguments: Mapping[str, Any]) -> Any:
+        """A person at the till has seen the order there; anything else is head office's to decide."""
+        row = await self._known_order(arguments["id"])
+        if self._agent.orders is None:
+            raise Refused("This agent takes no orders.", hint="Mark the order at head office.")
+        word = str(arguments["mark"])
+        words = f"Marked {word} at the till by {arguments['by']}: {arguments['why']}".rstrip(": ")
+        state = await self._agent.orders.mark(row, word, words) if word == "imported" else None
+        if state is None:
+            raise Refused(f"Order {row['id']} is {row['state']}; it cannot be marked {word} here.",
+                          hint="See `tillbridge-agent orders show`; head office can decide more.")
+        return {"v": 1, "id": row["id"], "state": state}
+
+    async def _known_order(self, order_id: str) -> dict[str, Any]:
+        row = await self._agent.store.run(orders.newest, order_id)
+        if row is None:
+            raise Refused(f"There is no order {order_id!r} here.", hint="See `tillbridge-agent orders list --all`.")
+        return row
 
     async def _open_hold(self, hold_id: str, *, any_state: bool = False) -> dict[str, Any]:
         hold = await self._agent.store.run(setaside.hold, hold_id)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tillbridge_agent import ordertold
 from tillbridge_agent.core.feed import FeedConfig
 from tillbridge_agent.core.uplink import State, Uplink
 from tillbridge_agent.identity import Identity
-from tillbridge_agent.store import captures, orders, outbox, setaside
+from tillbridge_agent.store import captures, outbox, setaside
 from tillbridge_agent.sync import BatchLane
 from tillbridge_agent.watch import FeedWatch
 from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, OrdersHealth, Quarantined
@@ -36,7 +37,7 @@ class Facts:
     quarantine: list[dict[str, Any]]
     counters: dict[str, int]
     as_of: dict[str, AsOf]
-    orders: dict[str, int]
+    orders: ordertold.OrderFacts
 
 
 def read_facts(conn: sqlite3.Connection) -> Facts:
@@ -51,15 +52,15 @@ def read_facts(conn: sqlite3.Connection) -> Facts:
         backlog=outbox.backlog(conn), known={one.feed: one for one in captures.known_all(conn)},
         journals=captures.journals_read(conn), held=held, quarantined=bad, holds=setaside.holds(conn),
         quarantine=setaside.quarantine(conn), counters=outbox.counters(conn), as_of=outbox.confirmed(conn),
-        orders=orders.counts(conn),
+        orders=ordertold.read_orders(conn, dt.datetime.now(dt.UTC)),
     )
 
 
 def status_document(
     facts: Facts, *, identity: Identity, version: str, feeds: Sequence[FeedConfig], watches: Mapping[str, FeedWatch],
-    uplink: Uplink, lane: BatchLane, state: Path,
+    uplink: Uplink, lane: BatchLane, state: Path, troubles: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    """The document of `status --json` (SHAPES), with `counters` added."""
+    """The document of `status --json` (SHAPES), with `counters` added; `troubles` of the loops are problems too."""
     free = shutil.disk_usage(state).free
     database = state / "agent.db"
     copies = sum(map(_size, (state / "copies").iterdir()))
@@ -75,9 +76,9 @@ def status_document(
             "oldest_at": _z(_instant(facts.backlog.oldest_at)),
         },
         "feeds": [_feed(facts, feed, watches.get(feed.name)) for feed in sorted(feeds, key=lambda one: one.name)],
-        "devices": [], "orders": {"received": 0, "ready": 0, "published": 0, "uncertain": 0},
+        "devices": [], "orders": ordertold.shown_counts(facts.orders),
         "disk": {"db": database.stat().st_size if database.exists() else 0, "copies": copies, "free": free},
-        "problems": _problems(facts, watches, uplink, lane, free), "counters": facts.counters,
+        "problems": _problems(facts, watches, uplink, lane, free, troubles), "counters": facts.counters,
     }
 
 
@@ -105,7 +106,7 @@ def heartbeat(
             for one in facts.quarantine[:TOLD_MAX]
         ],
         disk_free_bytes=shutil.disk_usage(state).free, counters=facts.counters,
-        orders=None if orders_problem is None else OrdersHealth(facts.orders, orders_problem),
+        orders=None if orders_problem is None else OrdersHealth(facts.orders.counts, orders_problem),
     )
 
 
@@ -166,6 +167,7 @@ def _state(facts: Facts, name: str, watch: FeedWatch | None) -> str:
 
 def _problems(
     facts: Facts, watches: Mapping[str, FeedWatch], uplink: Uplink, lane: BatchLane, free: int,
+    troubles: Sequence[dict[str, str]],
 ) -> list[dict[str, str]]:
     found = [
         {"code": one["code"], "message": f"{one['feed']}: {one['file']} is held. {one['message']}",
@@ -181,6 +183,7 @@ def _problems(
         {"code": "folder", "message": watch.problem, "hint": "Nothing is lost; it is looked at again by itself."}
         for watch in watches.values() if watch.problem
     ]
+    found += [*ordertold.problems(facts.orders), *troubles]
     if uplink.error is not None and uplink.state in (State.REFUSED, State.FROZEN):
         found.append({"code": uplink.error.code, "message": uplink.error.message, "hint": uplink.error.hint})
     elif uplink.state is State.OFFLINE and lane.error:

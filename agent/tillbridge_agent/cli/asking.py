@@ -1,4 +1,4 @@
-"""Verbs that ask the running agent over its local door: status, quarantine, holds."""
+"""Verbs that ask the running agent over its local door: status, quarantine, holds, orders."""
 
 import asyncio
 import getpass
@@ -114,7 +114,46 @@ def _decider(decision: str, words: str) -> click.Command:
 holds.add_command(_decider("approve", "Believe the held file, this once; its changes are queued at once."))
 holds.add_command(_decider("reject", "Do not use the held file; the last accepted state stays."))
 
-VERBS = (status, quarantine, holds)
+
+@click.group()
+def orders() -> None:
+    """Web orders on their way into the till."""
+
+
+@orders.command("list")
+@click.option("--all", "every", is_flag=True, help="Also those the till has accepted, and those called off.")
+@config_option
+@json_option
+def orders_list(every: bool, config_path: Path, as_json: bool) -> None:
+    """The orders something still becomes of; ends with 1 when one of them needs a person."""
+    document = _ask(config_path, "orders-list", {"all": every})
+    _tell(document, as_json, _tell_orders)
+    if any(one["overdue"] for one in document["orders"]):
+        raise SystemExit(FINDINGS)
+
+
+@orders.command("show")
+@click.argument("order")
+@config_option
+@json_option
+def orders_show(order: str, config_path: Path, as_json: bool) -> None:
+    """One ORDER: where it stands and what was ordered, to look for it at the till or to key it in."""
+    _tell(_ask(config_path, "orders-show", {"id": order}), as_json, lambda one: _tell_order(one["order"]))
+
+
+@orders.command("mark")
+@click.argument("order")
+@click.argument("mark", type=click.Choice(["imported"]))
+@click.option("--why", required=True, help="What you saw at the till; kept with the order.")
+@config_option
+@json_option
+def orders_mark(order: str, mark: str, why: str, config_path: Path, as_json: bool) -> None:
+    """Say that ORDER is in the till; it is not placed any more, and head office is told."""
+    arguments = {"id": order, "mark": mark, "why": why, "by": getpass.getuser()}
+    _tell(_ask(config_path, "orders-mark", arguments), as_json, lambda one: f"{one['id']} is {one['state']}.")
+
+
+VERBS = (status, quarantine, holds, orders)
 
 
 def _ask(config_path: Path, verb: str, arguments: dict[str, Any]) -> Any:
@@ -138,6 +177,10 @@ def _tell_status(document: dict[str, Any]) -> str:
         lines.append(f"  {feed['name']:<16} {feed['state']:<8} {accepted['name'] or 'nothing accepted yet'} "
                      f"{accepted['at'] or ''} {accepted['rows']} rows, {feed['holds']} held, "
                      f"{feed['quarantined']} in quarantine")
+    counts = document["orders"]
+    if any(counts.values()):
+        lines.append(f"Orders: {counts['received']} received, {counts['ready']} ready, "
+                     f"{counts['published']} placed and not answered yet, {counts['uncertain']} uncertain.")
     for problem in document["problems"]:
         lines += [f"! {problem['message']}", f"  {problem['hint']}"]
     return "\n".join(lines)
@@ -174,4 +217,30 @@ def _tell_hold(one: dict[str, Any]) -> str:
         before = change["before"] if change["before"] is not None else "unknown"
         after = change["after"] if change["after"] is not None else "gone"
         lines.append(f"      {change['kind']} {change['key']}: {before} → {after}")
+    return "\n".join(lines)
+
+
+def _tell_orders(document: dict[str, Any]) -> str:
+    if not document["orders"]:
+        return "No order waits for anything."
+    return "\n".join(_order_line(one) for one in document["orders"])
+
+
+def _order_line(one: dict[str, Any]) -> str:
+    words = f"{one['id']:<22} {one['state']:<10} since {one['since'][:19]}Z  {one['file'] or ''}".rstrip()
+    words += f"\n    {one['message']}" if one["message"] else ""
+    return words + (f"\n    {one['next_step']}" if one["next_step"] else "")
+
+
+def _tell_order(one: dict[str, Any]) -> str:
+    lines = [_order_line(one)]
+    if one["lines"] is None:
+        return "\n".join([*lines, "    What was ordered is not kept here any more."])
+    lines.append(f"    Number {one['number']} of {one['storefront']}, placed {one['placed_at'][:19]}Z, "
+                 f"total {one['total']} {one['currency']}")
+    lines += [
+        f"    {line['line']:>3}  {line['quantity']} x {line['code']}  {line['unit_price']}  {line.get('title') or ''}"
+        .rstrip() for line in one["lines"]
+    ]
+    lines += [f"    {name}: {text}" for name, text in one["shopper"].items()]
     return "\n".join(lines)

@@ -23,7 +23,8 @@ def render(status: Mapping[str, Any]) -> str:
     return _PAGE.substitute(
         location=_text(status["location"]), look="ok" if online and not status["problems"] else "late",
         state=_SERVER_WORDS[server["state"]], waiting=_waiting(waiting, online=online),
-        problems=_problems(status["problems"]), feeds="".join(_feed(feed) for feed in status["feeds"]),
+        problems=_problems(status["problems"]), orders=_orders(status["orders"]),
+        feeds="".join(_feed(feed) for feed in status["feeds"]),
         agent=_text(status["agent"]), version=_text(status["version"]), server=_text(server["url"]),
     )
 
@@ -40,6 +41,14 @@ def _problems(problems: list[Mapping[str, Any]]) -> str:
         return "<p>Nothing needs you.</p>"
     lines = "".join(f"<li><b>{_text(one['message'])}</b> {_text(one['hint'])}</li>" for one in problems)
     return f"<h2>What needs you</h2><ul>{lines}</ul>"
+
+
+def _orders(counts: Mapping[str, int]) -> str:
+    """A line for the orders on their way into the till; nothing where there are none."""
+    words = (("received", "received"), ("ready", "ready"), ("published", "placed and not answered yet"),
+             ("uncertain", "uncertain"))
+    told = [f"{counts[key]:,} {word}" for key, word in words if counts[key]]
+    return f"<h2>Web orders</h2><p>{_text(', '.join(told))}.</p>" if told else ""
 
 
 def _feed(feed: Mapping[str, Any]) -> str:

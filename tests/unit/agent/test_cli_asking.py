@@ -21,6 +21,7 @@ STATUS: dict[str, Any] = {
     "v": 1, "agent": "a", "location": "mallow", "version": "1",
     "server": {"url": "http://127.0.0.1", "state": "online", "last_ack_at": None, "error": None},
     "outbox": {"changes": 0, "events": 0}, "feeds": [],
+    "orders": {"received": 0, "ready": 0, "published": 0, "uncertain": 0},
 }
 
 
