@@ -32,12 +32,11 @@ from tillbridge_protocol.positions import (
 )
 from tillbridge_protocol.version import CONTENT_TYPE_BATCH, CONTENT_TYPE_JSON
 from tillbridge_server import crash
-from tillbridge_server.agents import enrollment, fleet, inbox, mailbox
+from tillbridge_server.agents import enrollment, fleet, inbox
 from tillbridge_server.agents.inbox import Lane
 from tillbridge_server.agents.keys import ServerKeys
 from tillbridge_server.config import ServerConfig
 from tillbridge_server.core.reservations import moves_itself
-from tillbridge_server.store import orders
 from tillbridge_server.store.database import Store
 from tillbridge_server.store.order_proof import Moves
 
@@ -117,25 +116,21 @@ class AgentApi:
     async def _mailbox(self, request: web.Request, body: bytes) -> tuple[int, object]:
         agent_id, lane = await self._verified(request, body, CONTENT_TYPE_JSON)
         poll = _decode(body, Poll)
-        agent = await self.store.run(fleet.get, agent_id)
-        if agent.known.epoch is not None and agent.known.epoch != lane.position.epoch and lane.position.seq > 0:
-            return CODES["resync"].status, Resync(answers=lane.position, reason="old_epoch")
         event = self.mail.setdefault(agent_id, asyncio.Event())
         event.clear()
-        messages = await self.store.run(mailbox.collect, agent_id, poll.done, self.clock())
-        if poll.standings:
-            known = await self.store.run(_standings, agent_id, lane, self.clock())
-            crash.reach("standings.committed")
-            return 200, Mail(messages=messages, standings=known)
-        if not messages:
+        answer = await self.store.run(inbox.receive_poll, agent_id, poll, lane, now=self.clock())
+        if isinstance(answer, Mail) and not answer.messages and not poll.standings:
             try:
                 await asyncio.wait_for(event.wait(), max(0.0, min(poll.wait_s, POLL_WAIT_S_MAX)))
             except TimeoutError:
-                return 200, Mail(messages=[])
-            messages = await self.store.run(mailbox.collect, agent_id, [], self.clock())
-        if messages:
-            crash.reach("mail.collected")
-        return 200, Mail(messages=messages)
+                return 200, answer
+            answer = await self.store.run(inbox.receive_poll, agent_id, Poll(), lane, now=self.clock())
+        if isinstance(answer, Resync):
+            return CODES["resync"].status, answer
+        crash.reach("mail.collected")
+        if answer.standings is not None:
+            crash.reach("standings.committed")
+        return 200, answer
 
     async def _enroll(self, request: web.Request, body: bytes) -> tuple[int, object]:
         wanted = _decode(body, EnrollRequest)
@@ -242,10 +237,6 @@ class AgentApi:
             headers = {"content-type": CONTENT_TYPE_JSON}
             message = signing.Response(status, message.request, headers)
         return web.Response(status=status, body=body, headers=message.headers)
-
-
-def _standings(conn: Any, agent_id: str, lane: Lane, now: dt.datetime) -> Any:
-    return orders.standings(conn, agent_id, fleet.get(conn, agent_id).known, lane.position, now)
 
 
 def _apply_batch(

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from tillbridge_protocol.changes import Batch, Change, decode_change, head_of, open_batch
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat, HeartbeatAnswer
+from tillbridge_protocol.mailbox import Mail, Poll
 from tillbridge_protocol.orders import ORDERS_FEED
 from tillbridge_protocol.positions import Ack, Boot, DeadNote, Position, Resync
 from tillbridge_protocol.records import EVENT_KINDS, AsOf, OrderState
-from tillbridge_server.agents import fleet
+from tillbridge_server.agents import fleet, mailbox
 from tillbridge_server.agents.fleet import Agent
 from tillbridge_server.core.inbox_rules import BootVerdict, Verdict, judge_batch, judge_position
 from tillbridge_server.store import event_writes, fact_writes, order_proof, orders, shadow
@@ -103,6 +104,19 @@ def receive_heartbeat(
     return HeartbeatAnswer(
         epoch=agent.known.epoch or "", seq=agent.known.seq, head=agent.known.head, durable_seq=agent.durable_seq
     )
+
+
+def receive_poll(conn: sa.Connection, agent_id: str, poll: Poll, lane: Lane, *, now: dt.datetime) -> Mail | Resync:
+    """Close what the agent has dealt with and hand out what waits; with it, if asked, what is known of its orders.
+
+    Polls go beside the batch lane, so only the epoch is compared. Raises ProtocolError (`frozen`, `key_revoked`).
+    """
+    known = fleet.get(conn, agent_id).known
+    if known.epoch is not None and known.epoch != lane.position.epoch and lane.position.seq > 0:
+        return Resync(answers=lane.position, reason="old_epoch")
+    messages = mailbox.collect(conn, agent_id, poll.done, now)
+    told = orders.standings(conn, agent_id, known, lane.position, now) if poll.standings else None
+    return Mail(messages=messages, standings=told)
 
 
 def _epoch_seen(conn: sa.Connection, agent_id: str, epoch: str) -> bool:
