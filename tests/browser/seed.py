@@ -14,9 +14,10 @@ from decimal import Decimal
 import msgspec
 import sqlalchemy as sa
 from aiohttp import web
+from tests.browser.seed_orders import PLACES, web_orders
 
 from tillbridge_protocol.changes import Change, FeedInfo, Source
-from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, Quarantined
+from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, OrdersHealth, Quarantined
 from tillbridge_protocol.records import AsOf, Price, Product, Record, SaleLine, StockLevel, key_of, kind_of
 from tillbridge_server.config import ServerConfig
 from tillbridge_server.connectors.shop_window.connector import show
@@ -34,7 +35,7 @@ from tillbridge_server.store.publishing import record_outcome, take_due
 NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
 SHOP = StorefrontConfig(id="window", title="Shop window", connector="shop_window", currency="CHF",
                         time_zone="Europe/Zurich", buffer=Decimal(2))
-CONFIG = ServerConfig(name="Harrow & Lindt", time_zone="Europe/Zurich", storefronts=(SHOP,))
+CONFIG = ServerConfig(name="Harrow & Lindt", time_zone="Europe/Zurich", storefronts=(SHOP,), demo=True)
 STORES = ("Arbon", "Brig", "Chur", "Davos", "Emmen", "Frick", "Gossau", "Horw", "Ilanz", "Kloten", "Lugano")
 OFFICE = "office"
 _NOUNS = ("Wood screws", "Masonry paint", "Garden hose", "Oat drink", "Coffee beans", "LED bulb", "Wall plugs",
@@ -180,6 +181,8 @@ def busy_chain(conn: sa.Connection, now: dt.datetime) -> None:
     shown = [f"pos:{item.code}" for item in built.items[:-18]]
     activate(conn, SHOP.id, shown, by="Mara Keller", why="spring range", now=now - minute * 300)
     built.publish(minute * 240)
+    web_orders(built, SHOP)
+    built.publish(minute * 65)
     _trip(built, minute)
     _file_hold(built, minute)
     built.sell(location_id("Brig"), minute * 12, built.items[:4])
@@ -235,6 +238,7 @@ def _feeds(built: Builder, name: str, ago: dt.timedelta) -> None:
             FeedHealth("sales", "idle", built.now - max(silent, dt.timedelta(minutes=1)), "JOURNAL.TXT", 88),
         ],
         outbox_changes=1284 if name == "Gossau" else 0, quarantine=quarantined, holds=holds,
+        orders=_orders_health(name),
     ))
     at = built.now - dt.timedelta(hours=5)
     carried = built.items if name == "Chur" else built.items[:200]
@@ -244,6 +248,11 @@ def _feeds(built: Builder, name: str, ago: dt.timedelta) -> None:
     ]
     built.bring(place, "stock", f"STOCK_{n:02d}.CSV", counts, dt.timedelta(hours=5))
     built.sell(place, dt.timedelta(minutes=50), built.items[n:n + 3])
+
+
+def _orders_health(name: str) -> OrdersHealth | None:
+    hindered = "The till’s import folder D:\\POS\\IMPORT cannot be reached: no such folder."
+    return None if name not in PLACES else OrdersHealth(problem=hindered if name == "Gossau" else "")
 
 
 def _trip(built: Builder, minute: dt.timedelta) -> None:

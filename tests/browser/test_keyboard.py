@@ -41,11 +41,11 @@ def test_tab_reaches_the_main_action_in_reading_order(browser: Browser, busy: Ho
         order.append(browser.run("const r = document.activeElement.getBoundingClientRect(); return [r.top, r.left]"))
         if browser.focus()["text"].startswith("Review the first"):
             break
-    assert browser.focus()["text"] == "Review the first of 7"
+    assert browser.focus()["text"] == "Review the first of 14"
     nav = [top for top, left in order if 0 <= left < 200 and top > 48]
     assert nav == sorted(nav)
     browser.keys(ENTER)
-    browser.wait("return location.pathname.startsWith('/holds/')")
+    browser.wait("return location.pathname === '/orders/WINDOW-1022-K60'")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -64,7 +64,48 @@ def test_a_hold_is_approved_with_the_keyboard_alone(browser: Browser, busy: Hous
     browser.keys(ENTER)
     browser.wait("return document.querySelector('.toast')")
     assert "Approved: 23" in browser.run("return document.querySelector('.toast').innerText")
-    assert browser.run("return document.querySelector('.nav b').innerText") == "2"
+    assert browser.run("return document.querySelector('.nav a[href=\"/holds\"] b').innerText") == "2"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_order_is_sent_to_another_store_with_the_keyboard_alone(browser: Browser, busy: House, width: int) -> None:
+    """Choice, store, reason, button; the store is asked for only with that choice, and the button says the deed."""
+    browser.size(width)
+    browser.open(busy.url + "/orders/WINDOW-1025-K63")
+    seen = "return [...document.querySelectorAll('.decide .btn, .to-store')].filter(e => e.offsetHeight).length"
+    assert browser.run(seen) == 1
+    tab_to(browser, "event=imported")
+    browser.keys(DOWN, DOWN)
+    assert browser.focus()["value"] == "route"
+    assert browser.run(seen) == 2
+    tab_to(browser, "location")
+    browser.keys("Brig")
+    tab_to(browser, "why")
+    browser.keys("Arbon is closed today")
+    assert tab_to(browser, "Send it to another store")["tag"] == "BUTTON"
+    browser.keys(ENTER)
+    browser.wait("return document.querySelector('.toast')")
+    assert "sent to the store you chose" in browser.run("return document.querySelector('.toast').innerText")
+    assert browser.run("return document.querySelector('.kv').innerText.includes('Brig')")
+    assert "Arbon is closed today" in browser.run("return document.querySelector('.events').innerText")
+    assert browser.run("return document.querySelector('.nav a[href=\"/orders\"] b').innerText") == "6"
+
+
+def test_a_shopper_buys_with_the_keyboard_and_is_thanked(browser: Browser, busy: House) -> None:
+    """Where the page refreshes itself every two seconds; the number is an order here."""
+    browser.open(busy.url + "/shop?q=0040999")
+    tab_to(browser, 'Buy\n<script>alert("x")</script> & Sons, brass')
+    browser.run("htmx.trigger(document.getElementById('goods'), 'every')")
+    assert browser.focus()["tag"] == "BUTTON"
+    browser.keys(ENTER)
+    browser.wait("return document.querySelector('.toast')")
+    told = browser.run("return document.querySelector('.toast').innerText")
+    assert "Thank you, your order number is 1033-" in told
+    assert "q=0040999" in browser.url
+    tab_to(browser, "Close")
+    browser.keys(ENTER)
+    browser.wait("return !document.querySelector('.toast')")
+    assert "bought" not in browser.url
 
 
 def test_arrow_keys_choose_and_the_browser_asks_for_the_reason(browser: Browser, busy: House) -> None:

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.browser
 PATHS = (
     "/", "/?show=trouble", "/stores", "/stores/05", "/stores/11", "/skus", "/skus?state=hidden", "/skus/pos:0040999",
     "/skus/pos:0041140", "/skus/pos:0041140?at=2026-03-14T09:00", "/holds", "/holds/1f2e3d4c:h1", "/holds?done=",
-    "/search?q=honey", "/refused", "/audit", "/words", "/setup", "/shop", "/shop?sale=1", "/nothing",
+    "/search?q=honey", "/refused", "/audit", "/words", "/setup", "/shop", "/shop?sale=1", "/nothing", "/orders",
+    "/orders?show=waiting", "/orders?show=all&page=2", "/orders?store=01", "/orders/WINDOW-1022-K60",
+    "/orders/WINDOW-1025-K63", "/orders/WINDOW-1029-K67", "/orders/WINDOW-1021-K100", "/stores/07",
+    "/skus/pos:0041413", "/shop?bought=1022-K60",
 )
 
 #: A function body that lists what is wrong with a page.
@@ -43,7 +46,7 @@ def test_the_first_day_and_a_calm_day_are_whole(
     """The empty and the quiet screens."""
     browser.size(width)
     for house in (serve(None), serve(calm_chain)):
-        for path in ("/", "/stores", "/skus", "/holds", "/shop", "/audit", "/refused"):
+        for path in ("/", "/stores", "/skus", "/orders", "/holds", "/shop", "/audit", "/refused"):
             browser.open(house.url + path)
             assert browser.run(FAULTS) == [], path
 

@@ -22,7 +22,8 @@ FILE_HOLD = "1f2e3d4c:h1"
 PATHS = (
     "/", "/?show=trouble", "/stores", "/stores/05", "/stores/office", "/skus", "/skus?state=hidden", "/skus?q=hose",
     "/skus/pos:0040999", "/skus/pos:0041140", "/skus/pos:0041000?show=stock", "/holds", f"/holds/{FILE_HOLD}",
-    "/holds?done=", "/search?q=honey", "/refused", "/audit", "/words", "/setup", "/shop", "/shop?sale=1",
+    "/holds?done=", "/search?q=honey", "/refused", "/audit", "/words", "/setup", "/shop", "/shop?sale=1", "/orders",
+    "/orders?show=all", "/orders/WINDOW-1025-K63", "/orders/WINDOW-1021-K100",
 )
 
 
@@ -111,7 +112,7 @@ async def test_a_title_that_is_markup_is_shown_as_text(busy: Chain) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/stores/none", "/skus/pos:none", "/holds/none", "/holds/none.csv",
-                                  "/skus/%3Cscript%3E", "/shop?storefront=none"])
+                                  "/skus/%3Cscript%3E", "/shop?storefront=none", "/orders/none", "/orders?store=none"])
 async def test_what_does_not_exist_says_so_in_words(busy: Chain, path: str) -> None:
     """With what to do next and without a trace."""
     text = await busy.text(path, 404)
@@ -131,7 +132,7 @@ async def test_the_first_day_says_how_to_connect_a_store(empty: Chain) -> None:
     text = await empty.text("/")
     assert "No store is connected yet" in text
     assert "tillbridge-server invite --location" in text
-    for path in ("/stores", "/skus", "/holds", "/refused", "/audit", "/shop"):
+    for path in ("/stores", "/skus", "/orders", "/holds", "/refused", "/audit", "/shop"):
         await empty.text(path)
 
 
@@ -144,14 +145,15 @@ async def test_a_calm_chain_says_so_in_one_sentence(calm: Chain) -> None:
 
 
 async def test_the_overview_ranks_decisions_before_silence_before_lateness(busy: Chain) -> None:
-    """Holds, offline, late, quarantine, refused."""
+    """Orders, holds, offline, late, quarantine, refused."""
     words = plain(await busy.text("/"))
-    needs = ("STOCK_1025.CSV has 1,912 rows fewer", "36 prices would fall by a lot in Head office",
+    needs = ("The till of Arbon has not taken order WINDOW-1022-K60", "No store can take order WINDOW-1029-K67",
+             "STOCK_1025.CSV has 1,912 rows fewer", "36 prices would fall by a lot in Head office",
              "23 SKUs would go to zero in Chur", "Horw has not called for 3 days", "Frick stopped writing stock",
              "17 rows of Emmen are not readable", "3 changes of Davos refused")
     places = [words.index(need) for need in needs]
     assert places == sorted(places)
-    assert "4 of 12 stores are fresh. 7 things need a person" in words
+    assert "4 of 12 stores are fresh. 14 things need a person" in words
 
 
 async def test_an_offline_backlog_is_unknown_and_never_zero(busy: Chain) -> None:
@@ -279,7 +281,8 @@ async def test_an_approved_breaker_lets_its_values_go(busy: Chain) -> None:
 async def test_a_decision_about_a_file_travels_to_its_agent(busy: Chain) -> None:
     """By mail, under the agent’s own id of the hold."""
     await busy.send(f"/holds/{FILE_HOLD}", f"/holds/{FILE_HOLD}", [("verdict", "reject"), ("reason", "cut short")])
-    body = await busy.store.run(lambda conn: conn.execute(sa.select(mailbox.c.body)).scalar_one())
+    query = sa.select(mailbox.c.body).where(mailbox.c.agent_id == "agent-04")
+    body = await busy.store.run(lambda conn: conn.execute(query).scalar_one())
     assert '"decision":"reject"' in body
     assert '"hold":"h1"' in body
 
@@ -381,7 +384,8 @@ async def test_a_deed_wakes_whoever_decides(busy: Chain) -> None:
 
 async def test_pages_beyond_the_last_show_the_last(busy: Chain) -> None:
     """An old address is no error."""
-    for path in ("/skus?page=999", "/skus?page=x", "/stores?page=9", "/shop?page=999", "/audit?page=0"):
+    for path in ("/skus?page=999", "/skus?page=x", "/stores?page=9", "/shop?page=999", "/audit?page=0",
+                 "/orders?show=all&page=99"):
         words = plain(await busy.text(path))
         found = re.search(r"Page (\d+) of (\d+)", words)
         assert found is None or int(found[1]) <= int(found[2])

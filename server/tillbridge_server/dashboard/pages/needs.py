@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from tillbridge_server.dashboard.pages.order_words import mark_of, meaning, need_title, next_step, word_of
+from tillbridge_server.dashboard.pages.order_words import mark_of, meaning, need_title, next_step, sentence, word_of
 from tillbridge_server.dashboard.reads.fleet import LocationState
 from tillbridge_server.dashboard.reads.orders import Promised, Waiting
 from tillbridge_server.dashboard.reads.work import HoldRow
@@ -56,7 +56,7 @@ def needs_of(
 def _order_need(waiting: Waiting) -> Need:
     """A shopper waits for it: what is known, why, and what to do; the buttons are on the order's page."""
     one, place = waiting.order, waiting.place
-    reason = one.message if one is not None and one.message else meaning(waiting.state)
+    reason = sentence(one.message) if one is not None and one.message else meaning(waiting.state)
     list_of = urlencode({"show": "waiting", **({"store": waiting.location} if waiting.location else {})})
     return Need(
         mark_of(waiting.state, overdue=True), word_of(waiting.state),
@@ -71,8 +71,8 @@ def _order_need(waiting: Waiting) -> Need:
 def _placing_need(place: LocationState) -> Need:
     return Need(
         "stop", "Orders", f"{place.name} cannot place web orders",
-        f"{place.orders_problem} Orders for it wait; its stock and prices flow.", "no order", "reaches the till", None,
-        None, store_url(place.id), "Open store", "now",
+        f"{sentence(place.orders_problem)} Orders for it wait; its stock and prices flow.", "no order", "reaches the till", None,
+        place.last_seen_at, f"{store_url(place.id)}#orders", "Open store", "ago",
     )
 
 

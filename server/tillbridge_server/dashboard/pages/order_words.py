@@ -63,6 +63,11 @@ _EVENTS = {
     "again": "Sent again", "cancelled": "Called off", "found": "Found at an agent",
     "doubt": "Not known any more whether the till has it",
 }
+_TOLD = {
+    RECEIVED: "Received by the agent", READY: "Import file written", PUBLISHED: "Laid into the till’s import folder",
+    TAKEN: "Taken by the till", ACCEPTED: "Accepted by the till", REJECTED: "Rejected",
+    UNCERTAIN: "Nobody knows whether it was placed", EXPIRED: "Too late to be placed",
+}
 _RESERVED = "Its stock stays reserved until the till’s sale is in a count."
 
 
@@ -111,17 +116,23 @@ def meaning(state: str) -> str:
     return STATES[state].meaning
 
 
-def event_words(event: str, after: str) -> str:
-    """One step of the history; an agent's report says which state it told."""
+def event_words(event: str, before: str, after: str) -> str:
+    """One step of the history; what an agent tells again changes nothing and is told as that."""
     if event.startswith("told "):
         told = event.removeprefix("told ")
-        return f"The agent tells: {told}" if told == after else f"The agent tells {told} again; nothing changed"
+        return _TOLD.get(told, told.capitalize()) if before != after else f"The agent told {told}; nothing changed"
     return _EVENTS.get(event, event.capitalize())
 
 
 def by_words(by: str) -> str:
     """Who made a step, as a reader says it."""
-    return "head office, by itself" if by == "server" else by
+    return "the server" if by == "server" else by
+
+
+def sentence(text: str) -> str:
+    """A reason as somebody else wrote it, ended so that another sentence may follow."""
+    text = text.strip()
+    return text if not text or text[-1] in ".!?…" else f"{text}."
 
 
 def decisions(state: str, place: str) -> list[Choice]:

@@ -289,6 +289,8 @@ def _verdict(place: LocationState) -> tuple[int, str, str, str]:
     failing = [f for f in place.feeds if f.verdict == "failing"]
     if failing:
         return 2, "stop", "Failing", failing[0].problem or f"Feed {failing[0].name} cannot be read"
+    if place.orders_problem:
+        return 2, "stop", "Orders wait", place.orders_problem
     late = [f for f in place.feeds if f.verdict == "late"]
     if late:
         return 4, "late", "Late", f"No new file for feed {late[0].name}"
