@@ -2,12 +2,13 @@
 
 import datetime as dt
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 import tillbridge_server.connectors
 from tillbridge_server.connectors import CONNECTORS, make_connector
@@ -17,8 +18,7 @@ from tillbridge_server.core.offers import Shown, ShownSale
 from tillbridge_server.core.publishing import Item
 from tillbridge_server.core.settings import StorefrontConfig
 from tillbridge_server.errors import ConfigError
-from tillbridge_server.store.database import Store, make_engine
-from tillbridge_server.store.tables import metadata
+from tillbridge_server.store.database import Store
 
 FOLDERS = Path(tillbridge_server.connectors.__file__).parent
 NOW = dt.datetime(2026, 11, 23, 14, 0, tzinfo=dt.UTC)
@@ -26,11 +26,9 @@ pytestmark = pytest.mark.parametrize("name", sorted(CONNECTORS))
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
+def store(new_engine: Callable[[], sa.Engine]) -> Iterator[Store]:
     """A store with all tables."""
-    engine = make_engine("sqlite://")
-    metadata.create_all(engine)
-    made = Store(engine)
+    made = Store(new_engine())
     yield made
     made.close()
 

@@ -1,11 +1,12 @@
 """Buying in the shop window: one order with its price, fewer pieces at once, never more than are shown."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from tests.browser.seed import CONFIG, NOW, SHOP, memory_store
@@ -27,8 +28,8 @@ Client = TestClient[web.Request, web.Application]
 class Shop:
     """A demo's shop window with two articles, and how often it said that something was ordered."""
 
-    def __init__(self, *, demo: bool = True) -> None:
-        self.store: Store = memory_store()
+    def __init__(self, store: Store, *, demo: bool = True) -> None:
+        self.store = store
         self.ordered = 0
         config = msgspec.structs.replace(CONFIG, demo=demo)
         app = web.Application()
@@ -66,9 +67,9 @@ class Shop:
 
 
 @pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
+async def shop(new_engine: Callable[[], sa.Engine]) -> AsyncIterator[Shop]:
     """The shop window of a demo."""
-    made = Shop()
+    made = Shop(Store(new_engine()))
     await made.start()
     yield made
     await made.stop()
@@ -108,10 +109,15 @@ async def test_the_shown_stock_falls_with_every_order_and_pollers_see_it(shop: S
 
 
 async def test_many_buyers_at_once_get_no_more_than_there_are(shop: Shop) -> None:
-    """Three of eight; no number twice."""
-    answers = await asyncio.gather(*(shop.buy(variant="pos:7") for _ in range(8)))
-    assert sorted(status for status, _ in answers) == [201] * 3 + [409] * 5
-    assert len({told["number"] for status, told in answers if status == 201}) == 3
+    """Three of twelve, though as many wanted something else; no number twice, no position left out."""
+    await shop.store.run(show, SHOP.id, {"pos:8": OIL.replace('"available":"0"', '"available":"40"')}, NOW)
+    wanted = ["pos:7", "pos:8"] * 12
+    answers = await asyncio.gather(*(shop.buy(variant=variant) for variant in wanted))
+    of = {variant: sorted(status for one, (status, _) in zip(wanted, answers, strict=True) if one == variant)
+          for variant in ("pos:7", "pos:8")}
+    assert of == {"pos:7": [201] * 3 + [409] * 9, "pos:8": [201] * 12}
+    assert len({told["number"] for status, told in answers if status == 201}) == 15
+    assert [order.position for order in await shop.book()] == list(range(1, 16))
 
 
 async def test_a_pushed_stock_that_knows_of_the_orders_is_not_lowered_twice(shop: Shop) -> None:
@@ -200,7 +206,7 @@ async def test_no_other_site_can_buy_here(shop: Shop, headers: dict[str, str]) -
 
 async def test_nothing_can_be_bought_outside_a_demo() -> None:
     """Neither button nor address."""
-    real = Shop(demo=False)
+    real = Shop(memory_store(), demo=False)
     await real.start()
     assert "/shop/buy" not in await (await real.client.get("/shop")).text()
     answer = await real.client.post("/shop/buy", data={"variant": "pos:7"})

@@ -14,8 +14,8 @@ PIECES_MAX = 99
 #: Crockford's letters: none that is read for another one.
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TAIL = 3
-#: Several processes on one database may write an order at the same moment; one of them asks again.
-_TRIES = 5
+#: Several shoppers at one moment want the same position of the book; on PostgreSQL all but one ask again.
+_TRIES = 50
 #: What of the page's own address comes along, so that the shopper is back where the button was.
 _KEPT = ("q", "sale", "page")
 
