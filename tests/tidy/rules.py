@@ -166,7 +166,7 @@ def _pure_import(module: Module, name: str) -> bool:
     if parts[0] == "tillbridge_protocol":
         return True
     if parts[0] == module.package:
-        if parts[1] == "imports" and f"{parts[2]}.py" in _IMPORTS_IO:
+        if parts[1] == "imports" and f"{'.'.join(parts[2:3])}.py" in _IMPORTS_IO:
             return False
         own = tuple(parts[1 : 1 + len(module.room) - 1]) == module.room[:-1]
         return parts[1] in _PURE_ROOMS or (module.room[-1] == "wire.py" and own and parts[len(module.room)] == "wire")

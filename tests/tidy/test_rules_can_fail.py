@@ -50,6 +50,9 @@ BAD_MODULES = {
         (PROTOCOL, "key = Ed25519PrivateKey.generate()\n", "calls Ed25519PrivateKey.generate()"),
         ("agent/tillbridge_agent/readers/delimited/reader.py", "import io\nio.open('x')\n", "calls io.open()"),
         ("agent/tillbridge_agent/devices/scanner.py", "import serial\n", "imports serial"),
+        ("agent/tillbridge_agent/imports/answers.py", "import pathlib\n", "imports pathlib"),
+        ("agent/tillbridge_agent/imports/csv/render.py", "import time\n", "imports time"),
+        (CORE, "from tillbridge_agent.imports.place import DropFolder\n", "imports.place.DropFolder"),
         ("server/tillbridge_server/core/offers.py", "import random\n", "imports random"),
         ("server/tillbridge_server/connectors/woo/wire.py", "import aiohttp\n", "imports aiohttp"),
         ("server/tillbridge_server/connectors/woo/wire.py", "from .connector import Woo\n", "connector.Woo"),
@@ -114,6 +117,13 @@ def test_module_rules(rule: Callable[[Module], Iterator[str]]) -> None:
         assert words in found, f"{rule.__name__} did not find {text!r}: {found!r}"
         assert path in found
     assert not list(rule(Module.of(CORE, GOOD_MODULE)))
+
+
+def test_placing_is_the_one_import_room_with_a_disk() -> None:
+    """It writes files; whatever renders them does not, and may be used by pure rooms."""
+    rule = next(rule for rule in MODULE_RULES if rule.__name__ == "purity")
+    assert not list(rule(Module.of("agent/tillbridge_agent/imports/place.py", "import os\n")))
+    assert not list(rule(Module.of(CORE, "from tillbridge_agent import imports\n")))
 
 
 def test_types_may_be_named() -> None:

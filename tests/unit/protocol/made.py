@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from tillbridge_protocol.changes import Change, Source
 from tillbridge_protocol.limits import KEY_CHARS_MAX
+from tillbridge_protocol.orders import STATES
 from tillbridge_protocol.records import (
     AsOf,
     Cost,
+    OrderState,
     Price,
     Product,
     Record,
@@ -47,6 +49,9 @@ events: st.SearchStrategy[Record] = st.one_of(
               list_price=st.none() | decimals, currency=st.none() | currencies, till=st.none() | texts,
               receipt=st.none() | texts, order=st.none() | texts, reason=st.none() | texts),
     st.builds(Scan, id=ids, text=ids, at=instants, device=st.none() | texts, symbology=st.none() | texts),
+    st.builds(OrderState, id=ids, order=ids, revision=st.integers(1, 99), state=st.sampled_from(sorted(STATES)),
+              at=instants, sequence=st.none() | st.integers(1, 10**6), file=st.none() | texts,
+              code=st.none() | texts, message=st.none() | texts),
 )
 records = states | events
 sources = st.builds(
