@@ -63,5 +63,3 @@ def _variant(conn: sa.Connection, location: str, name: str, code: str) -> str | 
 
 def _state(row: Any) -> OrderState:
     return msgspec.convert({**msgspec.json.decode(row["value"]), "id": row["id"]}, OrderState)
-
-

@@ -233,5 +233,3 @@ class _Beat(msgspec.Struct):
 def _without(known: Known, order: str) -> Known:
     kept = tuple(one for one in known.reservations if one.order != order)
     return Known(known.variant, known.codes, known.facts, known.movements, kept, known.orders_through)
-
-

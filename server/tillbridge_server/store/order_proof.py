@@ -158,5 +158,3 @@ def _in_ledger(conn: sa.Connection, location: str, sale_id: str, record: SaleLin
     )
     kept = conn.execute(query).scalar()
     return kept is not None and kept == record.quantity
-
-

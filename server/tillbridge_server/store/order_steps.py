@@ -117,5 +117,3 @@ def _note(
         order_id=order["id"], revision=revision or (told.revision if told else order["revision"]), at=now, event=event,
         before=order["state"], after=after, by=by, message=message, told_id=told.id if told else None,
     ))
-
-
