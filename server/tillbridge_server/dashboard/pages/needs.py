@@ -71,8 +71,8 @@ def _order_need(waiting: Waiting) -> Need:
 def _placing_need(place: LocationState) -> Need:
     return Need(
         "stop", "Orders", f"{place.name} cannot place web orders",
-        f"{sentence(place.orders_problem)} Orders for it wait; its stock and prices flow.", "no order", "reaches the till", None,
-        place.last_seen_at, f"{store_url(place.id)}#orders", "Open store", "ago",
+        f"{sentence(place.orders_problem)} Orders for it wait; its stock and prices flow.", "no order",
+        "reaches the till", None, place.last_seen_at, f"{store_url(place.id)}#orders", "Open store", "ago",
     )
 
 

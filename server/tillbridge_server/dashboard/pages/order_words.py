@@ -148,8 +148,9 @@ def decisions(state: str, place: str) -> list[Choice]:
                             "surely not there: otherwise the till has it twice.", f"Send it to {where} again"))
     if can_route(state):
         another = "another store" if "again" in may else "a store"
+        twice = f" Only when it is surely not at the till of {where}." if "again" in may else ""
         found.append(Choice("route", f"Send it to {another}", "The store you choose gets it and its stock is reserved "
-                            "there, also when it has too little.", f"Send it to {another}"))
+                            f"there, also when it has too little.{twice}", f"Send it to {another}"))
     if "cancelled" in may:
         found.append(Choice("cancelled", "Call it off", "Nothing is sent any more and its stock is free again. This "
                             "cannot be undone, and the shopper must be told by you.", "Call the order off"))
