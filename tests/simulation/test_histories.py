@@ -63,13 +63,17 @@ def run(seed: int, folder: Path, template: bytes) -> World:
     """One history; raises AssertionError with its story."""
     world = World(seed, folder, template, PLANS[seed % len(PLANS)])
     try:
-        asyncio.run(_live(world))
-        asyncio.run(_calm_down(world))
+        asyncio.run(_history(world))
         _judge(world)
     except BaseException as error:
         story = "\n".join(world.story[-60:])
         pytest.fail(f"seed {seed}: {type(error).__name__}: {error}\n{story}")
     return world
+
+
+async def _history(world: World) -> None:
+    await _live(world)
+    await _calm_down(world)
 
 
 async def _live(world: World) -> None:
@@ -104,6 +108,10 @@ async def _step(world: World) -> None:
         world.back_up_server()
     elif draw < 0.66:
         world.wire.deliver_late()
+    elif draw < 0.72:
+        world.web.buy()
+    elif draw < 0.8:
+        world.web.till_imports()
     for odds, fault in (
         (plan.restore_agent, world.restore_agent), (plan.restore_server, world.restore_server),
         (plan.lose_queue, world.lose_queue),
@@ -113,6 +121,9 @@ async def _step(world: World) -> None:
     world.look()
     for _ in range(world.rng.randint(0, 3)):
         await world.lane.step()
+    await world.web.intake_step()
+    if world.rng.random() < 0.7:
+        await world.web.agent_step()
 
 
 async def _calm_down(world: World) -> None:
@@ -124,12 +135,20 @@ async def _calm_down(world: World) -> None:
         world.wire.deliver_late()
     for rounds in range(QUIET_ROUNDS_MAX):
         world.at_s += 5.0
+        if rounds and rounds % SETTLED_ROUNDS == 0:
+            world.pos.export()
+        await world.web.intake_step()
+        await world.web.agent_step()
+        world.web.till_imports()
         world.look()
         wait = await world.lane.step()
         backlog = transact(world.connection, outbox.backlog)
-        if rounds >= SETTLED_ROUNDS and wait is not None and not backlog.waiting and _heard(world):
+        calm = wait is not None and not backlog.waiting and _heard(world) and world.web.at_rest()
+        if calm and rounds >= SETTLED_ROUNDS and rounds % SETTLED_ROUNDS > SETTLED_ROUNDS // 2:
             return
-    raise AssertionError(f"not quiet after {QUIET_ROUNDS_MAX} rounds: {transact(world.connection, outbox.backlog)}")
+    raise AssertionError(
+        f"not quiet after {QUIET_ROUNDS_MAX} rounds: {transact(world.connection, outbox.backlog)}, {world.web.states()}"
+    )
 
 
 def _heard(world: World) -> bool:
@@ -156,11 +175,14 @@ def _judge(world: World) -> None:
         }
         sold = {
             row.id: (row.code, str(row.quantity))
-            for row in conn.execute(sa.select(ledger.c.id, ledger.c.code, ledger.c.quantity))
+            for row in conn.execute(
+                sa.select(ledger.c.id, ledger.c.code, ledger.c.quantity).where(ledger.c.kind == "sale_line")
+            )
         }
         letters = conn.execute(sa.select(dead_letter.c.code, dead_letter.c.message)).all()
         status = conn.execute(sa.select(agent.c.status)).scalar_one()
     assert believed == {code: str(count) for code, count in world.pos.stock.items()}
     assert sold == world.pos.sales
+    world.web.judge(doubts_allowed=world.plan.restores)
     assert not letters
     assert status == "active"

@@ -7,6 +7,7 @@ from tillbridge_agent.errors import TryLater
 from tillbridge_protocol.changes import FrozenBatch
 from tillbridge_protocol.errors import ProtocolError
 from tillbridge_protocol.heartbeat import Heartbeat
+from tillbridge_protocol.mailbox import Poll
 from tillbridge_protocol.positions import Boot, ErrorAnswer, Position
 from tillbridge_server.agents import inbox
 from tillbridge_server.agents.inbox import Lane
@@ -32,6 +33,11 @@ class FaultPlan:
     restore_server: float = 0.0
     lose_queue: float = 0.0
 
+    @property
+    def restores(self) -> bool:
+        """Whether anything may be put back or lost."""
+        return bool(self.restore_agent or self.restore_server or self.lose_queue)
+
 
 @dataclass
 class Wire:
@@ -47,6 +53,10 @@ class Wire:
     async def heartbeat(self, heartbeat: Heartbeat, position: Position) -> Any:
         """A heartbeat on its way."""
         return self._carry(heartbeat, position)
+
+    async def poll(self, poll: Poll, position: Position) -> Any:
+        """A poll on its way; the server answers at once."""
+        return self._carry(poll, position)
 
     def renew_boot(self) -> None:
         """As the transport does."""
@@ -85,6 +95,8 @@ class Wire:
                     answer = inbox.receive_batch(conn, AGENT, content.body, lane, backs_up=True, now=world.now())
                     world._reach("batch.applying")
                     return answer
+                if isinstance(content, Poll):
+                    return inbox.receive_poll(conn, AGENT, content, lane, now=world.now())
                 return inbox.receive_heartbeat(conn, AGENT, content, lane, now=world.now())
         except Crash:
             return None
@@ -96,4 +108,6 @@ AGENT = "agent-1"
 
 
 def _name(content: Any) -> str:
-    return f"batch {content.epoch[:6]}/{content.seq}" if isinstance(content, FrozenBatch) else "heartbeat"
+    if isinstance(content, FrozenBatch):
+        return f"batch {content.epoch[:6]}/{content.seq}"
+    return "poll" if isinstance(content, Poll) else "heartbeat"

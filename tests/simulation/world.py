@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
+from tests.simulation.orders import OrderSide
 from tests.simulation.wire import AGENT, Crash, FaultPlan, Wire
 
 from tillbridge_agent import crash as agent_crash
@@ -29,12 +30,12 @@ from tillbridge_agent.evaluate import open_rows
 from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.sources.folder import ChangedWhileReading, list_folder
-from tillbridge_agent.store import captures
+from tillbridge_agent.store import captures, outbox
 from tillbridge_agent.store.database import open_database, transact
 from tillbridge_agent.store.outbox import Sender
 from tillbridge_agent.sync import BatchLane
 from tillbridge_protocol.changes import FeedInfo
-from tillbridge_protocol.heartbeat import Heartbeat
+from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, OrdersHealth
 from tillbridge_server import crash as server_crash
 from tillbridge_server.agents import enrollment
 from tillbridge_server.store.tables import agent as agent_table
@@ -76,11 +77,14 @@ class Pos:
     def sell(self) -> None:
         """One receipt line: the journal says it at once, the next export counts it."""
         code = self.rng.choice(sorted(self.stock))
-        quantity = self.rng.randint(1, 3)
+        self.sell_one(code, self.rng.randint(1, 3))
+
+    def sell_one(self, code: str, quantity: int, order: str = "") -> None:
+        """So many pieces of one item, perhaps under the number of a web order."""
         self._sold += 1
-        line = f"R{self._sold};{code};{quantity};2026-03-01 10:{self._sold % 60:02}:00"
+        line = f"R{self._sold};{code};{quantity};2026-03-01 10:{self._sold % 60:02}:00;{order}"
         self.sales[f"R{self._sold}"] = (code, str(quantity))
-        self._set(code, self.stock[code] - quantity)
+        self._set(code, self.stock.get(code, Decimal(0)) - quantity)
         journal = self.folder / "JOURNAL.TXT"
         with journal.open("ab") as file:
             text = (line + "\r\n").encode()
@@ -139,11 +143,13 @@ def feeds(folder: Path) -> tuple[FeedConfig, FeedConfig]:
     }
     sales = {
         "name": "sales", "numbering": "pos",
-        "reader": {**reader, "header": False, "columns": ["Id", "Code", "Qty", "At"]},
+        "reader": {**reader, "header": False, "columns": ["Id", "Code", "Qty", "At", "Order"]},
         "source": {"path": str(folder), "pattern": "JOURNAL*.TXT", "style": "journal"},
         "mapping": {
             "key": ["Id"], "code": "Code", "time_zone": "UTC",
-            "sale_line": {"quantity": "Qty", "at": {"column": "At", "format": "%Y-%m-%d %H:%M:%S"}},
+            "sale_line": {
+                "quantity": "Qty", "at": {"column": "At", "format": "%Y-%m-%d %H:%M:%S"}, "order": "Order",
+            },
         },
     }
     return msgspec.convert(stock, FeedConfig), msgspec.convert(sales, FeedConfig)
@@ -166,7 +172,7 @@ class World:
         put_content(self.engine, empty)
         self._enroll()
         self.connection = database_from(template)
-        self.wire = Wire(self)
+        self.wire, self.web = Wire(self), OrderSide(self, folder)
         self.agent_backup: tuple[bytes, dict[str, bytes]] | None = None
         self.server_backup = content_of(self.engine)
         for module in (agent_crash, server_crash):
@@ -212,6 +218,7 @@ class World:
         )
         self.capture = Capture(store, self.state / "copies", self.now)
         self.journals = Journals(store, self.now)
+        self.web.boot(store)
         infos = {feed.name: FeedInfo(numbering=feed.numbering, absence=feed.absence) for feed in self.feeds}
         self.lane = BatchLane(
             store, self.wire, Uplink(heartbeat_s=20.0), self.fulls, Sender(AGENT, LOCATION, infos), self._heartbeat,
@@ -219,7 +226,9 @@ class World:
         )
 
     async def _heartbeat(self) -> Heartbeat:
-        return Heartbeat("0", self.now(), 0, 0, None, [], [], [], 0, {})
+        seen = transact(self.connection, outbox.confirmed)
+        feeds = [FeedHealth(name, "idle", as_of=as_of) for name, as_of in seen.items()]
+        return Heartbeat("0", self.now(), 0, 0, None, feeds, [], [], 0, {}, OrdersHealth())
 
     def look(self) -> None:
         """What the two feed watches do: list, let settle, hand settled files on."""
@@ -277,6 +286,7 @@ class World:
     def restore_server(self) -> None:
         """The server comes back as it was at its last backup."""
         put_content(self.engine, self.server_backup)
+        self.web.server_gone()
         self.tell("server restored")
 
     def _copies(self) -> dict[str, bytes]:

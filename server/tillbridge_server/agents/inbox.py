@@ -60,7 +60,7 @@ def receive_batch(
         raise ProtocolError("wrong_location", f"This agent speaks for {agent.location}, not for {batch.location}.")
     verdict = judge_batch(
         agent.known, epoch=batch.epoch, seq=batch.seq, prev=batch.prev, head=head,
-        epoch_seen=_epoch_seen(conn, agent.id, batch.epoch), logged_head=_logged_head(conn, agent.id, batch),
+        epoch_seen=_epoch_seen(conn, agent, batch.epoch), logged_head=_logged_head(conn, agent, batch),
     )
     if verdict is Verdict.REPEAT:
         return _ack_again(conn, agent, batch, head, backs_up)
@@ -94,7 +94,7 @@ def receive_heartbeat(
     position = lane.position
     verdict = judge_position(
         agent.known, epoch=position.epoch, seq=position.seq, head=position.head,
-        epoch_seen=_epoch_seen(conn, agent.id, position.epoch),
+        epoch_seen=_epoch_seen(conn, agent, position.epoch),
     )
     if verdict is not Verdict.SAME:
         return Resync(answers=position, reason=_REASONS[verdict])  # type: ignore[arg-type]
@@ -119,13 +119,18 @@ def receive_poll(conn: sa.Connection, agent_id: str, poll: Poll, lane: Lane, *, 
     return Mail(messages=messages, standings=told)
 
 
-def _epoch_seen(conn: sa.Connection, agent_id: str, epoch: str) -> bool:
-    query = sa.select(agent_epoch.c.epoch).where(agent_epoch.c.agent_id == agent_id, agent_epoch.c.epoch == epoch)
+def _epoch_seen(conn: sa.Connection, agent: Agent, epoch: str) -> bool:
+    if epoch == agent.known.epoch:
+        return True
+    query = sa.select(agent_epoch.c.epoch).where(agent_epoch.c.agent_id == agent.id, agent_epoch.c.epoch == epoch)
     return conn.execute(query).first() is not None
 
 
-def _logged_head(conn: sa.Connection, agent_id: str, batch: Batch) -> str | None:
-    return conn.execute(_log_of(agent_id, batch).with_only_columns(batch_log.c.head)).scalar()
+def _logged_head(conn: sa.Connection, agent: Agent, batch: Batch) -> str | None:
+    # Not looked for where nothing can be: what is read is what another transaction may collide with.
+    if (batch.epoch, batch.seq) != (agent.known.epoch, min(batch.seq, agent.known.seq)):
+        return None
+    return conn.execute(_log_of(agent.id, batch).with_only_columns(batch_log.c.head)).scalar()
 
 
 def _log_of(agent_id: str, batch: Batch) -> sa.Select[tuple[str, str]]:

@@ -35,3 +35,9 @@ def collect(conn: sa.Connection, agent_id: str, done: Sequence[str], now: dt.dat
         .order_by(mailbox.c.created_at, mailbox.c.id).limit(MAILBOX_MESSAGES_MAX)
     )
     return [Message(id=row.id, body=msgspec.Raw(row.body.encode())) for row in conn.execute(waiting)]
+
+
+def hand_out_again(conn: sa.Connection, agent_id: str, message_id: str) -> None:
+    """The agent has lost what it had dealt with."""
+    mine = (mailbox.c.agent_id == agent_id) & (mailbox.c.id == message_id)
+    conn.execute(mailbox.update().where(mine, mailbox.c.done_at.is_not(None)).values(done_at=None))

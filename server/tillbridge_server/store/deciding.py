@@ -32,7 +32,7 @@ from tillbridge_server.core.ownership import OWNER_MISSING
 from tillbridge_server.core.settings import Rules, StorefrontConfig
 from tillbridge_server.core.visibility import HELD, HIDDEN
 from tillbridge_server.store import breaker_holds
-from tillbridge_server.store.fact_writes import touch, upsert
+from tillbridge_server.store.fact_writes import chunks, touch, upsert
 from tillbridge_server.store.facts_reading import read_known, read_phases
 from tillbridge_server.store.offers import (
     Baseline,
@@ -45,7 +45,7 @@ from tillbridge_server.store.offers import (
 from tillbridge_server.store.publishing import queue_values
 from tillbridge_server.store.tables import dirty, offer, rules_seen, variant
 
-DECIDE_VARIANTS_MAX = 5_000
+DECIDE_TOUCHES_MAX = 5_000
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,18 @@ class Decided:
     more: bool
 
 
-def decide(conn: sa.Connection, rules: Rules, now: dt.datetime, limit: int = DECIDE_VARIANTS_MAX) -> Decided:
-    """Decide up to `limit` dirty variants for every storefront; the same rows always give the same outcome.
+def decide(conn: sa.Connection, rules: Rules, now: dt.datetime, limit: int = DECIDE_TOUCHES_MAX) -> Decided:
+    """Decide what up to `limit` touches made dirty, for every storefront; the same rows always give the same outcome.
 
-    A variant touched while this runs stays dirty, because only the touch count seen here is taken away.
-    `more` says that dirty variants are left.
+    A variant touched while this runs stays dirty, because only the touches seen here are taken away.
+    `more` says that touches are left.
     """
-    query = sa.select(dirty.c.variant_id, dirty.c.n).order_by(dirty.c.since, dirty.c.variant_id).limit(limit + 1)
+    query = sa.select(dirty.c.variant_id, dirty.c.n).order_by(dirty.c.n).limit(limit + 1)
     rows = conn.execute(query.with_for_update(skip_locked=True)).all()
     taken = rows[:limit]
     if not taken:
         return Decided(0, (), 0, more=False)
-    variants = sorted(row.variant_id for row in taken)
+    variants = sorted({row.variant_id for row in taken})
     moving = sorted({name for storefront in rules.storefronts for name in storefront.moving_journals})
     known, phases = read_known(conn, variants, moving=moving), read_phases(conn)
     queued: list[tuple[str, str]] = []
@@ -78,11 +78,9 @@ def decide(conn: sa.Connection, rules: Rules, now: dt.datetime, limit: int = DEC
         values, kept = _decide_storefront(conn, rules, storefront, known, phases, now)
         queued += [(storefront.id, one) for one in values]
         held += kept
-    conn.execute(
-        dirty.delete().where(dirty.c.variant_id == sa.bindparam("one"), dirty.c.n == sa.bindparam("seen")),
-        [{"one": row.variant_id, "seen": row.n} for row in taken],
-    )
-    return Decided(len(taken), tuple(queued), held, more=len(rows) > limit)
+    for some in chunks([row.n for row in taken]):
+        conn.execute(dirty.delete().where(dirty.c.n.in_(some)))
+    return Decided(len(variants), tuple(queued), held, more=len(rows) > limit)
 
 
 def touch_sales(conn: sa.Connection, now: dt.datetime) -> int:

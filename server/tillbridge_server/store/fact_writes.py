@@ -58,12 +58,12 @@ def write_rows(
 
 
 def touch(conn: sa.Connection, variants: Sequence[str], now: dt.datetime) -> None:
-    """Mark variants whose offers must be decided again."""
-    if not variants:
-        return
-    insert = _insert(conn, dirty)
-    statement = insert.on_conflict_do_update(index_elements=["variant_id"], set_={"n": dirty.c.n + 1})
-    conn.execute(statement, [{"variant_id": one, "n": 1, "since": now} for one in variants])
+    """Mark variants whose offers must be decided again.
+
+    Only rows are added and none is read: many stores sell the same items at the same moment, and must not collide.
+    """
+    if variants:
+        conn.execute(dirty.insert(), [{"variant_id": one, "since": now} for one in variants])
 
 
 def touch_feed(

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from tillbridge_protocol.mailbox import MarkOrder
-from tillbridge_protocol.orders import FINAL, UNROUTED, OrderStanding, OrderStandings, choices, follow
+from tillbridge_protocol.orders import FINAL, ROUTED, UNROUTED, OrderStanding, OrderStandings, choices, follow
 from tillbridge_protocol.positions import Position
 from tillbridge_protocol.records import OrderState
 from tillbridge_server.agents import mailbox
 from tillbridge_server.core.inbox_rules import Known
 from tillbridge_server.core.settings import Rules
 from tillbridge_server.errors import NotKnown, NotPossible
+from tillbridge_server.store.order_adoption import adopt_told
 from tillbridge_server.store.order_intake import choose, find_place
 from tillbridge_server.store.order_steps import locked, reserve, step, tell
 from tillbridge_server.store.order_tables import web_order
@@ -73,10 +74,17 @@ def route(conn: sa.Connection, rules: Rules, order_id: str, location: str, by: s
 def hear(
     conn: sa.Connection, location: str, agent_id: str, epoch: str, told: Iterable[OrderState], now: dt.datetime,
 ) -> None:
-    """Take over what an agent tells of orders of its location; of an order unknown here the ledger keeps it."""
+    """Take over what an agent tells of orders of its location; of an order unknown here the ledger keeps it.
+
+    An order that has no place yet, but is told of, was here before this database was put back: it is where it is.
+    """
     for one in told:
         order = locked(conn, one.order)
-        if order is not None and order["location_id"] == location:
+        if order is None:
+            continue
+        if order["state"] == UNROUTED and one.revision >= order["revision"]:
+            adopt_told(conn, one.order, order["placed_at"], now)
+        elif order["location_id"] == location:
             tell(conn, order, one, agent_id, epoch, now)
 
 
@@ -85,12 +93,17 @@ def standings(
 ) -> OrderStandings | None:
     """What is known of this agent's orders, if its position is ours; remembers that it was told.
 
-    An agent that is told places orders; so one that was restored or forked must not be (DESIGN §5.7).
+    An agent that is told places orders; so one that was restored or forked must not be (DESIGN §5.7). It asks when
+    it has nothing left to tell: an order that it never confirmed was lost with its database, and is mailed again.
     """
     if (known.epoch, known.seq, known.head) != (position.epoch, position.seq, position.head):
         return None
     location = sa.select(agent_table.c.location_id).where(agent_table.c.id == agent_id).scalar_subquery()
     query = sa.select(web_order).where(web_order.c.agent_id == agent_id, web_order.c.state.not_in(FINAL))
+    mine = conn.execute(query.order_by(web_order.c.id)).all()
+    for row in mine:
+        if row.state == ROUTED:
+            mailbox.hand_out_again(conn, agent_id, f"order:{row.id}:{row.revision}")
     highest = sa.select(sa.func.max(web_order.c.sequence)).where(web_order.c.location_id == location)
     conn.execute(
         agent_table.update().where(agent_table.c.id == agent_id)
@@ -100,7 +113,7 @@ def standings(
         epoch=position.epoch, sequence=conn.execute(highest).scalar() or 0,
         orders=[
             OrderStanding(order=row.id, revision=row.revision, state=row.state, received_epoch=row.received_epoch)
-            for row in conn.execute(query.order_by(web_order.c.id))
+            for row in mine
         ],
     )
 

@@ -199,10 +199,11 @@ reservation = Table(
     Index("reservation_variant", "variant_id", "state"),
 )
 dirty = Table(
-    "dirty", metadata,  # variants whose offers must be decided again; n is bumped on every touch
-    Column("variant_id", String, primary_key=True),
-    Column("n", Integer, nullable=False),
+    "dirty_touch", metadata,  # variants whose offers must be decided again; a row for every touch, none is ever changed
+    Column("n", Integer, primary_key=True, autoincrement=True),
+    Column("variant_id", String, nullable=False),
     Column("since", InstantType, nullable=False),
+    Index("dirty_touch_variant", "variant_id"),
 )
 offer = Table(
     "offer", metadata,  # what a storefront should show, as last decided; key and value of core/offers.Offer
