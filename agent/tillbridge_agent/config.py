@@ -11,8 +11,11 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from tillbridge_agent.core import device as device_structs
 from tillbridge_agent.core import feed as feed_structs
+from tillbridge_agent.core.device import DeviceConfig, check_devices, placed
 from tillbridge_agent.core.feed import FeedConfig, Field, GuardsConfig, MappingConfig, SourceConfig, faults
+from tillbridge_agent.devices import DEVICES
 from tillbridge_agent.errors import ConfigError
 from tillbridge_agent.imports import IMPORTS, OrdersConfig
 from tillbridge_agent.imports import config as import_structs
@@ -39,6 +42,7 @@ class _AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feed_files: tuple[str, ...] = ()
     heartbeat_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 15.0
     feeds: tuple[FeedConfig, ...] = ()
+    devices: tuple[DeviceConfig, ...] = ()
     orders: OrdersConfig | None = None
 
 
@@ -54,6 +58,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     allowed_roots: tuple[Path, ...]
     feeds: tuple[FeedConfig, ...]
     heartbeat_s: float
+    devices: tuple[DeviceConfig, ...] = ()
     orders: OrdersConfig | None = None
 
     def feed(self, name: str) -> FeedConfig:
@@ -82,12 +87,15 @@ def load_agent_config(path: str | Path) -> AgentConfig:
                               f"Put a feed file there, or take {pattern!r} out of the list.")
         feeds += [_finish_feed(feed_file, "", _decode(feed_file, FeedConfig), roots) for feed_file in found]
     _check_names(file, feeds)
+    for key, message, hint in check_devices(raw.devices, {feed.name for feed in feeds}):
+        raise ConfigError(str(file), key, message, hint)
     orders = None if raw.orders is None else _finish_orders(file, raw.orders, roots)
     if orders is not None:
         _check_feeds_apart(file, orders, feeds)
     return AgentConfig(
         path=file, state=_resolve(folder, raw.state), server=raw.server, allowed_roots=roots,
         feeds=tuple(feeds), heartbeat_s=raw.heartbeat_s, orders=orders,
+        devices=tuple(placed(device, folder) for device in raw.devices),
     )
 
 
@@ -103,9 +111,11 @@ def known_keys() -> set[str]:
     """Every key that may stand in agent.toml or a feed file; the README must explain each of them."""
     structs: list[Any] = [_AgentFile, *(reader.config_type for reader in READERS.values())]
     structs += [each.config_type for each in IMPORTS.values()]
-    structs += [kind for module in (feed_structs, import_structs, csv_structs) for kind in vars(module).values()
+    structs += [each.config_type for each in DEVICES.values()]
+    rooms = (feed_structs, device_structs, import_structs, csv_structs)
+    structs += [kind for module in rooms for kind in vars(module).values()
                 if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
-    return {"format"} | {name for kind in structs for name in kind.__struct_encode_fields__}
+    return {"format", "type"} | {name for kind in structs for name in kind.__struct_encode_fields__}
 
 
 def _finish_feed(file: Path, prefix: str, feed: FeedConfig, roots: tuple[Path, ...]) -> FeedConfig:

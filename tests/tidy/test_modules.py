@@ -61,6 +61,7 @@ def test_versions_agree() -> None:
     [
         ("agent/tillbridge_agent/readers", "reader.py", ("sample.toml", "README.md")),
         ("agent/tillbridge_agent/imports", "render.py", ("sample.toml", "README.md")),
+        ("agent/tillbridge_agent/devices", "protocol.py", ("sample.toml", "README.md")),
         ("server/tillbridge_server/connectors", "connector.py", ("sample.toml", "README.md")),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from tests.tidy.tree import ROOT, files, relative
 
 from tillbridge_agent.config import load_agent_config
+from tillbridge_agent.devices import DEVICES
 from tillbridge_agent.imports import IMPORTS, AnswersConfig
 from tillbridge_agent.readers import READERS
 from tillbridge_server.config import load_config
@@ -18,6 +19,7 @@ from tillbridge_server.core.settings import StorefrontConfig
 SAMPLES = [path for path in files() if path.name == "sample.toml"]
 READER_SAMPLES = [path for path in SAMPLES if relative(path).startswith("agent/tillbridge_agent/readers/")]
 IMPORT_SAMPLES = [path for path in SAMPLES if relative(path).startswith("agent/tillbridge_agent/imports/")]
+DEVICE_SAMPLES = [path for path in SAMPLES if relative(path).startswith("agent/tillbridge_agent/devices/")]
 CONNECTOR_SAMPLES = [path for path in SAMPLES if relative(path).startswith("server/tillbridge_server/connectors/")]
 
 
@@ -32,11 +34,13 @@ def missing_keys(struct: type[msgspec.Struct], table: dict[str, object]) -> set[
 
 
 def test_there_are_samples() -> None:
-    """Every reader, import format and connector of the literal dicts has a sample, and so has the agent itself."""
+    """Every reader, device, import format and connector has a sample, and so has the agent itself."""
     assert {path.parent.name for path in READER_SAMPLES} == set(READERS)
     assert {path.parent.name for path in IMPORT_SAMPLES} == set(IMPORTS)
+    assert {path.parent.name for path in DEVICE_SAMPLES} == set(DEVICES)
     assert {path.parent.name for path in CONNECTOR_SAMPLES} == set(CONNECTORS)
-    assert set(SAMPLES) == {*READER_SAMPLES, *IMPORT_SAMPLES, *CONNECTOR_SAMPLES, ROOT / "agent" / "sample.toml"}, (
+    known = {*READER_SAMPLES, *DEVICE_SAMPLES, *IMPORT_SAMPLES, *CONNECTOR_SAMPLES, ROOT / "agent" / "sample.toml"}
+    assert set(SAMPLES) == known, (
         "A sample that nothing loads: load it in tests/tidy/test_samples.py."
     )
 
@@ -56,6 +60,15 @@ def test_reader_samples_show_the_defaults(path: Path) -> None:
     kind = READERS[path.parent.name].config_type
     table = tomllib.loads(shown(path.read_text(encoding="utf-8")))
     assert msgspec.convert(table, kind) == msgspec.convert({"format": table["format"]}, kind)
+    assert not missing_keys(kind, table)
+
+
+@pytest.mark.parametrize("path", DEVICE_SAMPLES, ids=lambda path: path.parent.name)
+def test_device_samples_show_the_defaults(path: Path) -> None:
+    """A device's sample shows every key of its table, each with its default."""
+    kind = DEVICES[path.parent.name].config_type
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert msgspec.convert(table, kind) == msgspec.convert({"type": table["type"]}, kind)
     assert not missing_keys(kind, table)
 
 
