@@ -7,6 +7,7 @@ transaction is SERIALIZABLE, so that it reads and writes as if it were alone, an
 """
 
 import asyncio
+import logging
 import queue
 import random
 import sqlite3
@@ -25,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 from tillbridge_server import crash
 
 R = TypeVar("R")
+Call = TypeVar("Call", bound=Callable[..., object])
 
 GROUP_COMMIT_CALLS_MAX = 64
 #: Threads of one process on PostgreSQL, each with its own connection.
@@ -40,12 +42,18 @@ _COLLIDED = frozenset({"40001", "40P01", "23505"})
 
 def make_engine(url: str) -> sa.Engine:
     """An engine whose transactions begin when we say so; SQLite gets its pragmas."""
+    # No values in errors: errors are logged, and logs never hold what somebody sent.
     if not url.startswith("sqlite"):
+        # It complains to the log of every collision; those are expected, and the error itself is raised.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         # A connection that died while it lay idle is replaced before a call gets it.
         return sa.create_engine(
-            url, pool_size=THREADS, max_overflow=0, pool_pre_ping=True, isolation_level="SERIALIZABLE"
+            url, pool_size=THREADS, max_overflow=0, pool_pre_ping=True, isolation_level="SERIALIZABLE",
+            hide_parameters=True,
         )
-    engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    engine = sa.create_engine(
+        url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, record: Any) -> None:
@@ -61,19 +69,31 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-def transact(engine: sa.Engine, call: Callable[[sa.Connection], R]) -> R:
-    """`call(conn)` in one transaction, again while it collides with others; it must bear that, as store functions do.
+def level_triggered(call: Call) -> Call:
+    """Mark a store function that is right on a snapshot, alone or not; it then collides only over rows that two write.
+
+    It acts on marks (dirty touches, due tasks) that are committed together with what they speak of: what its snapshot
+    does not show yet stays marked, and is done next. Such work is long, runs always, and as SERIALIZABLE would starve.
+    """
+    call.on_snapshot = True  # type: ignore[attr-defined]
+    return call
+
+
+def transact(engine: sa.Engine, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    """`call(conn, …)` in one transaction, again while it collides with others; it must bear that.
 
     Raises what the call raised, and DBAPIError when it collided TRIES_MAX times or the connection broke: a commit
     that was under way then may have happened or not.
     """
+    if engine.dialect.name == "postgresql" and getattr(call, "on_snapshot", False):
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     attempt = 0
     while True:
         attempt += 1
         committing = False
         try:
             with engine.begin() as conn:
-                result = call(conn)
+                result = call(conn, *args, **kwargs)
                 crash.reach("store.committing")
                 committing = True
             crash.reach("store.committed")
@@ -116,11 +136,10 @@ class Store:
 
     def submit(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> "Future[R]":
         """The same for callers without a loop."""
-        future: Future[R] = Future()
-        bound = lambda conn: call(conn, *args, **kwargs)  # noqa: E731
         if self._pool is not None:
-            return self._pool.submit(transact, self.engine, bound)
-        self._calls.put((bound, future))
+            return self._pool.submit(transact, self.engine, call, *args, **kwargs)
+        future: Future[R] = Future()
+        self._calls.put((lambda conn: call(conn, *args, **kwargs), future))
         return future
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from tillbridge_server.core.ownership import OWNER_MISSING
 from tillbridge_server.core.settings import Rules, StorefrontConfig
 from tillbridge_server.core.visibility import HELD, HIDDEN
 from tillbridge_server.store import breaker_holds
+from tillbridge_server.store.database import level_triggered
 from tillbridge_server.store.fact_writes import chunks, touch, upsert
 from tillbridge_server.store.facts_reading import read_known, read_phases
 from tillbridge_server.store.offers import (
@@ -58,6 +59,7 @@ class Decided:
     more: bool
 
 
+@level_triggered
 def decide(conn: sa.Connection, rules: Rules, now: dt.datetime, limit: int = DECIDE_TOUCHES_MAX) -> Decided:
     """Decide what up to `limit` touches made dirty, for every storefront; the same rows always give the same outcome.
 

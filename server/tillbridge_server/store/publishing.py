@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from tillbridge_server.core.offers import decode_shown, fingerprint
 from tillbridge_server.core.publishing import Item, Rejection
+from tillbridge_server.store.database import level_triggered
 from tillbridge_server.store.dead_letters import clear_refusal, refuse_value, storefront_letter_id
 from tillbridge_server.store.fact_writes import chunks, upsert
 from tillbridge_server.store.offers import Baseline
@@ -59,6 +60,7 @@ def queue_values(
     upsert(conn, publish_task, rows, ("storefront", "variant_id"))
 
 
+@level_triggered
 def take_due(
     conn: sa.Connection, storefront: str, now: dt.datetime, *, limit: int = PUBLISH_ITEMS_MAX, lease_s: float = LEASE_S,
 ) -> list[Task]:
@@ -81,6 +83,7 @@ def release_leases(conn: sa.Connection, storefront: str, now: dt.datetime) -> No
     )
 
 
+@level_triggered
 def record_outcome(
     conn: sa.Connection, tasks: Sequence[Task], *, accepted: Sequence[str], rejected: Mapping[str, Rejection],
     retry_at: dt.datetime, error: str, now: dt.datetime,

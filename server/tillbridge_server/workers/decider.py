@@ -13,7 +13,7 @@ from tillbridge_server import crash
 from tillbridge_server.core.pricing import next_day_starts
 from tillbridge_server.core.settings import Rules
 from tillbridge_server.store import deciding
-from tillbridge_server.store.database import Store
+from tillbridge_server.store.database import Store, level_triggered
 from tillbridge_server.store.deciding import Decided
 
 log = structlog.get_logger()
@@ -76,6 +76,7 @@ class Decider:
         return next_day_starts([ZoneInfo(storefront.time_zone) for storefront in self._rules.storefronts], now)
 
 
+@level_triggered
 def _decide(conn: sa.Connection, rules: Rules, now: dt.datetime) -> Decided:
     decided = deciding.decide(conn, rules, now)
     if decided.variants:
