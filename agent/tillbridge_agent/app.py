@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from tillbridge_agent import identity as identities
-from tillbridge_agent import status
+from tillbridge_agent import scanning, status
 from tillbridge_agent.capture import Capture, prepare_copies
 from tillbridge_agent.config import AgentConfig, FeedConfig
 from tillbridge_agent.core.rows import Mapped
@@ -31,6 +31,7 @@ from tillbridge_agent.fullstate import FullStates
 from tillbridge_agent.journals import Journals
 from tillbridge_agent.local import LocalDoor
 from tillbridge_agent.orders import WebOrders
+from tillbridge_agent.scanning import ScannerLoop
 from tillbridge_agent.service import notify
 from tillbridge_agent.sources.folder import FolderHints
 from tillbridge_agent.store import captures, outbox
@@ -105,6 +106,7 @@ class Agent:
         if config.orders is not None:
             self.orders = WebOrders(store, config.orders, self.identity, clock.signing_time, self.lane.wake)
             self.lane.moved = self.orders.wake
+        self.scanners = [ScannerLoop(one, store, utc_now, self.lane.wake) for one in config.devices]
         self._deeds = Deeds(self)
         self._door = LocalDoor(config.state, self._deeds.verbs())
         await self._door.open()
@@ -141,7 +143,9 @@ class Agent:
         facts = await self.store.run(status.read_facts)
         return status.status_document(
             facts, identity=self.identity, version=self.version, feeds=self.config.feeds, watches=self.watches,
-            uplink=self.uplink, lane=self.lane, state=self.config.state, troubles=self._deeds.troubles.now(),
+            uplink=self.uplink, lane=self.lane, state=self.config.state,
+            troubles=[*self._deeds.troubles.now(), *scanning.troubles(self.scanners)],
+            devices=[scanning.device_document(one) for one in self.scanners],
         )
 
     async def on_capture_thread(self, call: Any, *args: Any) -> Any:
@@ -160,6 +164,8 @@ class Agent:
             self.watches[feed.name] = watch
             self._tasks.append(asyncio.create_task(watch.run(self._hints), name=f"feed {feed.name}"))
         self._tasks.append(asyncio.create_task(self.lane.run(), name="batches"))
+        for one in self.scanners:
+            self._tasks.append(asyncio.create_task(one.run(), name=f"device {one.config.name}"))
         if self.orders is not None:
             self._tasks.append(asyncio.create_task(self.orders.run(self._hints), name="orders"))
         mail = MailLane(store, transport, self._deeds.deal, self.orders)
@@ -173,6 +179,7 @@ class Agent:
             feed.name: FeedInfo(numbering=feed.numbering, config=feed.fingerprint, absence=feed.absence)
             for feed in self.config.feeds
         }
+        feeds |= {one.name: FeedInfo(numbering=one.numbering, absence="nothing") for one in self.config.devices}
         return Sender(self.identity.agent, self.identity.location, feeds)
 
     async def _heartbeat(self) -> Any:
@@ -180,6 +187,7 @@ class Agent:
         return status.heartbeat(
             facts, version=self.version, now=utc_now(), feeds=self.config.feeds, watches=self.watches,
             state=self.config.state, orders_problem=None if self.orders is None else self.orders.problem,
+            devices=[scanning.device_health(one) for one in self.scanners],
         )
 
     def _keep_offset(self, store: AgentStore, offset_s: float) -> None:

@@ -11,9 +11,10 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import structlog
 
@@ -24,6 +25,7 @@ from tillbridge_agent.sources.serial_port import Port, PortTrouble, open_port
 from tillbridge_agent.store import devices
 from tillbridge_agent.store.database import AgentStore
 from tillbridge_protocol.changes import Change, Source
+from tillbridge_protocol.heartbeat import DeviceHealth
 from tillbridge_protocol.records import Scan
 
 log = structlog.get_logger()
@@ -47,7 +49,8 @@ class ScannerLoop:
     changed: Callable[[], None]
     opener: Callable[[PortConfig], Port] = open_port
     monotonic: Callable[[], float] = time.monotonic
-    state: str = "missing"
+    state: Literal["open", "missing", "failing"] = "missing"
+    code: str = ""
     problem: str = ""
     hint: str = ""
     last_at: dt.datetime | None = None
@@ -92,7 +95,7 @@ class ScannerLoop:
                 continue
             wait_s = REOPEN_S_MIN
             log.info("device open", device=self.config.name, port=self.config.port.path)
-            self.state, self.problem, self.hint = "open", "", ""
+            self._well()
             try:
                 self._talk(_Talk(port, open_device(protocol), shakes))
             except PortTrouble as trouble:
@@ -141,7 +144,7 @@ class ScannerLoop:
                 repeated=repeated, noise=self._noise_untold, acked=not talk.fold.ack, at=now.isoformat(),
             )
             self._noise_untold, self._bad_in_a_row = 0, 0
-            self.problem, self.hint = "", ""
+            self._well()
             self.scans, self.repeated = self.scans + len(fresh), self.repeated + repeated
             if fresh:
                 self.last_at = now
@@ -154,14 +157,15 @@ class ScannerLoop:
             try:
                 self.store.submit(call, *args, **kwargs).result()
             except sqlite3.Error as error:
-                self.state, self.problem = "failing", f"Scans cannot be written to this disk: {error}."
+                self.state, self.code = "failing", "disk"
+                self.problem = f"Scans cannot be written to this disk: {error}."
                 self.hint = "Make room on the disk. Nothing is lost: the device is not read on until then."
                 log.warning("trouble", device=self.config.name, problem=self.problem)
                 if self._stopping.wait(STORE_RETRY_S):
                     raise
                 continue
             if self.state == "failing":
-                self.state, self.problem, self.hint = "open", "", ""
+                self._well()
             return
 
     def _change(self, event: Scanned, now: dt.datetime) -> Change:
@@ -181,15 +185,43 @@ class ScannerLoop:
             damaged = damaged or event.reason in ("text", "aim_missing", "short", "long")
             log.info("noise", device=self.config.name, reason=event.reason, bytes=event.count)
             if self._bad_in_a_row >= NOISE_IN_A_ROW and self.state == "open":
-                self.problem = f"{self.config.name}: the last {self._bad_in_a_row} readings were noise."
-                self.hint = NOISE_WORDS[event.reason]
+                self.code, self.hint = "noise", NOISE_WORDS[event.reason]
+                self.problem = f"The last {self._bad_in_a_row} readings were noise."
         return damaged
+
+    def _well(self) -> None:
+        self.state, self.code, self.problem, self.hint = "open", "", "", ""
 
     def _told(self, trouble: PortTrouble) -> None:
         if trouble.message != self.problem:
             log.warning("trouble", device=self.config.name, problem=trouble.message)
         self.state = "missing" if trouble.code in ("port_missing", "port_gone") else "failing"
-        self.problem, self.hint = trouble.message, trouble.hint
+        self.code, self.problem, self.hint = trouble.code, trouble.message, trouble.hint
+
+
+def device_document(loop: ScannerLoop) -> dict[str, Any]:
+    """The device as `status` tells it."""
+    return {
+        "name": loop.config.name, "type": loop.config.type, "port": loop.config.port.path, "state": loop.state,
+        "last_at": None if loop.last_at is None else loop.last_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "scans": loop.scans, "repeated": loop.repeated, "noise": loop.noise, "problem": loop.problem,
+    }
+
+
+def device_health(loop: ScannerLoop) -> DeviceHealth:
+    """The device as the heartbeat tells it."""
+    return DeviceHealth(
+        name=loop.config.name, type=loop.config.type, state=loop.state, last_at=loop.last_at, scans=loop.scans,
+        repeated=loop.repeated, noise=loop.noise, problem=loop.problem,
+    )
+
+
+def troubles(loops: Sequence[ScannerLoop]) -> list[dict[str, str]]:
+    """What a person should look at, as entries of `problems`."""
+    return [
+        {"code": loop.code, "message": f"{loop.config.name}: {loop.problem}", "hint": loop.hint}
+        for loop in loops if loop.problem
+    ]
 
 
 @dataclass(frozen=True)

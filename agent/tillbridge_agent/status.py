@@ -15,7 +15,7 @@ from tillbridge_agent.identity import Identity
 from tillbridge_agent.store import captures, outbox, setaside
 from tillbridge_agent.sync import BatchLane
 from tillbridge_agent.watch import FeedWatch
-from tillbridge_protocol.heartbeat import FeedHealth, Heartbeat, HeldFile, OrdersHealth, Quarantined
+from tillbridge_protocol.heartbeat import DeviceHealth, FeedHealth, Heartbeat, HeldFile, OrdersHealth, Quarantined
 from tillbridge_protocol.records import AsOf
 
 #: Entries told to head office in one heartbeat; the counts tell the rest.
@@ -59,6 +59,7 @@ def read_facts(conn: sqlite3.Connection) -> Facts:
 def status_document(
     facts: Facts, *, identity: Identity, version: str, feeds: Sequence[FeedConfig], watches: Mapping[str, FeedWatch],
     uplink: Uplink, lane: BatchLane, state: Path, troubles: Sequence[dict[str, str]] = (),
+    devices: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """The document of `status --json` (SHAPES), with `counters` added; `troubles` of the loops are problems too."""
     free = shutil.disk_usage(state).free
@@ -76,7 +77,7 @@ def status_document(
             "oldest_at": _z(_instant(facts.backlog.oldest_at)),
         },
         "feeds": [_feed(facts, feed, watches.get(feed.name)) for feed in sorted(feeds, key=lambda one: one.name)],
-        "devices": [], "orders": ordertold.shown_counts(facts.orders),
+        "devices": sorted(devices, key=lambda one: str(one["name"])), "orders": ordertold.shown_counts(facts.orders),
         "disk": {"db": database.stat().st_size if database.exists() else 0, "copies": copies, "free": free},
         "problems": _problems(facts, watches, uplink, lane, free, troubles), "counters": facts.counters,
     }
@@ -84,7 +85,7 @@ def status_document(
 
 def heartbeat(
     facts: Facts, *, version: str, now: dt.datetime, feeds: Sequence[FeedConfig], watches: Mapping[str, FeedWatch],
-    state: Path, orders_problem: str | None = None,
+    state: Path, orders_problem: str | None = None, devices: Sequence[DeviceHealth] = (),
 ) -> Heartbeat:
     """The same facts as head office wants them; `orders_problem` None: this agent takes no orders."""
     return Heartbeat(
@@ -107,6 +108,7 @@ def heartbeat(
         ],
         disk_free_bytes=shutil.disk_usage(state).free, counters=facts.counters,
         orders=None if orders_problem is None else OrdersHealth(facts.orders.counts, orders_problem),
+        devices=list(devices),
     )
 
 

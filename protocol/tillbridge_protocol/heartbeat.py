@@ -49,6 +49,19 @@ class Quarantined(msgspec.Struct, frozen=True, omit_defaults=True):
     line: int = 0
 
 
+class DeviceHealth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one scanner is doing; counts are since it was set up, `problem` is words for a person."""
+
+    name: str
+    type: str
+    state: Literal["open", "missing", "failing"]
+    last_at: Instant | None = None
+    scans: int = 0
+    repeated: int = 0
+    noise: int = 0
+    problem: str = ""
+
+
 class OrdersHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether this agent can place web orders: how many are in each of its states, and what hinders it, if anything."""
 
@@ -70,6 +83,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     disk_free_bytes: int
     counters: dict[str, int]
     orders: OrdersHealth | None = None
+    devices: list[DeviceHealth] = []
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, tag_field="answer", tag="heartbeat"):

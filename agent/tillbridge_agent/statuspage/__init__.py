@@ -24,6 +24,7 @@ def render(status: Mapping[str, Any]) -> str:
         location=_text(status["location"]), look="ok" if online and not status["problems"] else "late",
         state=_SERVER_WORDS[server["state"]], waiting=_waiting(waiting, online=online),
         problems=_problems(status["problems"]), orders=_orders(status["orders"]),
+        devices=_devices(status["devices"]),
         feeds="".join(_feed(feed) for feed in status["feeds"]),
         agent=_text(status["agent"]), version=_text(status["version"]), server=_text(server["url"]),
     )
@@ -60,6 +61,21 @@ def _feed(feed: Mapping[str, Any]) -> str:
     numbers = (("rows", accepted["rows"]), ("held", feed["holds"]), ("quarantined", feed["quarantined"]))
     cells += [f'<td class="n" data-what="{what}">{number:,}</td>' for what, number in numbers]
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _devices(devices: list[Mapping[str, Any]]) -> str:
+    """A table of the devices; nothing where there are none."""
+    if not devices:
+        return ""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("Device", "State", "Port", "Last scan (UTC)"))
+    heads += "".join(f'<th scope="col" class="n">{name}</th>' for name in ("Scans", "Repeated", "Noise"))
+    rows = ""
+    for one in devices:
+        cells = (one["state"], one["port"], (one["last_at"] or "never")[:19])
+        rows += f'<tr><th scope="row">{_text(one["name"])}</th>' + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+        numbers = (("scans", one["scans"]), ("repeated", one["repeated"]), ("noise", one["noise"]))
+        rows += "".join(f'<td class="n" data-what="{what}">{n:,}</td>' for what, n in numbers) + "</tr>\n"
+    return f"<h2>Devices</h2><table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table>"
 
 
 def _text(value: object) -> str:

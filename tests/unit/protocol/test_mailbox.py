@@ -77,6 +77,7 @@ def test_a_heartbeat_comes_back() -> None:
         holds=[h.HeldFile("h-1", "stock", "S.CSV", NOW, "rows_lost", "m", "h", 3, [{"ArtNr": "1", "EAN": None}])],
         quarantine=[h.Quarantined("q-1", "stock", "S.CSV", NOW, "cut_off", "m", 9)],
         counters={"files_accepted": 2}, orders=h.OrdersHealth({"uncertain": 1}, "waits for a person"),
+        devices=[h.DeviceHealth("counter", "line_scanner", "open", last_at=NOW, scans=8, noise=1, problem="noise")],
     )
     assert msgspec.json.decode(msgspec.json.encode(beat), type=h.Heartbeat) == beat
     with pytest.raises(msgspec.ValidationError):
@@ -92,6 +93,7 @@ def test_a_heartbeat_of_an_older_agent_places_no_orders() -> None:
         b'"feeds":[],"holds":[],"quarantine":[],"disk_free_bytes":1,"counters":{}}'
     )
     assert msgspec.json.decode(raw, type=h.Heartbeat).orders is None
+    assert msgspec.json.decode(raw, type=h.Heartbeat).devices == []
 
 
 def test_samples_are_not_shared() -> None:

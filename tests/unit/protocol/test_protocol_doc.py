@@ -49,8 +49,9 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
 NOT_SENT = {"EnrollmentCode", "FrozenBatch", "Boot"}
 #: What stands by itself in a request, an answer, a batch or a message, and so has its own example.
 WHOLE = set(STRUCTS) - NOT_SENT - {
-    "AsOf", "DeadNote", "FeedHealth", "FeedInfo", "FullPart", "HeldFile", "HostFacts", "Message", "OrderLine",
-    "OrderStanding", "OrderStandings", "OrdersHealth", "Position", "Quarantined", "Shopper", "SignedOrder", "Source",
+    "AsOf", "DeadNote", "DeviceHealth", "FeedHealth", "FeedInfo", "FullPart", "HeldFile", "HostFacts", "Message",
+    "OrderLine", "OrderStanding", "OrderStandings", "OrdersHealth", "Position", "Quarantined", "Shopper",
+    "SignedOrder", "Source",
 }
 
 
