@@ -35,6 +35,8 @@ FUTURE_NS = 24 * 3600 * 10**9
 TOLD_CHARS_MAX = 200
 #: A first export without a line end at its end must stand still for so many settle times.
 FIRST_LOAD_PATIENCE = 10
+#: How long before it was complete a file may have been counted, when nothing is known of the version before.
+UNKNOWN_START = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Capture:
     ) -> Captured:
         settled_at = self.clock()
         staged = stage(seen, self.copies)
-        as_of = _observed(seen, looked_at, settled_at)
+        as_of = _observed(feed, seen, known, looked_at, settled_at)
         if known is not None and known.sha256 == staged.sha256 and known.fingerprint == feed.fingerprint:
             self._run(captures.seen_again, feed.name, seen.name, seen.mtime_ns, as_of)
             crash.reach("seen_again.committed")
@@ -304,11 +306,19 @@ def _ends_line(path: Path) -> bool:
     return not tail or b"\n" in tail or b"\r" in tail
 
 
-def _observed(seen: Seen, looked_at: dt.datetime | None, settled_at: dt.datetime) -> AsOf:
-    """The count was true between the last look at the old version and now (DESIGN §5.11)."""
-    written = _instant(seen.mtime_ns)
-    start = looked_at if looked_at is not None else min(written, settled_at)
-    return AsOf(min(start, settled_at), settled_at, "observed")
+def _observed(
+    feed: FeedConfig, seen: Seen, known: Known | None, looked_at: dt.datetime | None, settled_at: dt.datetime,
+) -> AsOf:
+    """The count was true between the last look at the old version and now (DESIGN §5.11).
+
+    A new process has not looked yet: then it is since the version before was settled, or, where that is not known
+    either, since an hour before the file was complete. Too early is safe, too late would prove what is not counted.
+    """
+    if looked_at is None and known is not None and known.as_of_to is not None:
+        looked_at = dt.datetime.fromisoformat(known.as_of_to)
+    start = looked_at if looked_at is not None else _instant(seen.mtime_ns) - UNKNOWN_START
+    lead = dt.timedelta(seconds=feed.source.counted_before_s if feed.source is not None else 0.0)
+    return AsOf(min(start, settled_at) - lead, settled_at, "observed")
 
 
 def _instant(mtime_ns: int) -> dt.datetime:

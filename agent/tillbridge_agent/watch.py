@@ -41,7 +41,9 @@ class FeedWatch:
     pending_since: dt.datetime | None = None
     _settling: Settling = field(init=False)
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
+    #: When each file was last listed in the version before; and the latest listing of all.
     _looked_at: dict[str, dt.datetime] = field(default_factory=dict)
+    _listed_at: dt.datetime | None = None
 
     def __post_init__(self) -> None:
         # Journals are read to their last complete row, so nothing is gained by waiting for them to stand still.
@@ -77,6 +79,7 @@ class FeedWatch:
     async def _look(self) -> float:
         """One listing and what follows from it; returns seconds until the next."""
         loop = asyncio.get_running_loop()
+        listed_at, before = self.clock(), self._listed_at
         try:
             listing = await loop.run_in_executor(None, list_folder, Path(self.source.path), self.source.pattern)
         except OSError as error:
@@ -87,11 +90,16 @@ class FeedWatch:
         now = time.monotonic()
         look = self._settling.look([(seen.name, seen.signature) for seen in listing], now)
         self._note_pending(look)
+        for seen in listing:
+            # A name that is new was not there at the listing before.
+            if before is not None:
+                self._looked_at.setdefault(seen.name, before)
         for seen in [seen for seen in listing if seen.name in look.settled]:
             await self._deal(seen)
         for seen in listing:
             if seen.name not in look.pending:
-                self._looked_at[seen.name] = self.clock()
+                self._looked_at[seen.name] = listed_at
+        self._listed_at = listed_at
         wait_s = self.source.poll_s
         if look.again_at is not None:
             wait_s = min(wait_s, max(look.again_at - time.monotonic(), 0.0))

@@ -1,11 +1,13 @@
 """Watching a folder: the listing is the truth, and a folder that cannot be listed says nothing at all."""
 
+import datetime as dt
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, SALES, STOCK, Till, feed_of
@@ -183,3 +185,59 @@ async def test_journal_beside_the_export(watched: Watched, inbox: Inbox) -> None
         await watched.sales._look()
     await inbox.take_all(watched.till)
     assert set(inbox.ledger()) == {"R0", "R1", "R2"}
+
+
+# -- when a count was true --------------------------------------------------------------------------------------------
+
+async def as_of(watched: Watched) -> tuple[str, str]:
+    """The interval of the last accepted file."""
+    row = watched.till.run(lambda conn: conn.execute("SELECT as_of_from, as_of_to FROM feed").fetchone())
+    return row["as_of_from"], row["as_of_to"]
+
+
+async def test_not_before_the_last_look_at_the_version_before(watched: Watched) -> None:
+    """The count may be as old as the listing that still showed the old file, not as the end of that look."""
+    watched.till.now += MINUTE
+    looked = watched.till.now
+    await watched.stock._look()
+    watched.write("STOCK.CSV", FULL.replace("007;5", "007;4"))
+    await watched.stock._look()
+    assert await as_of(watched) == (looked.isoformat(), watched.till.now.isoformat())
+
+
+async def test_a_new_name_was_not_there_at_the_listing_before(watched: Watched) -> None:
+    """Each export has a name of its own: it was begun after the last listing without it."""
+    watched.till.now += MINUTE
+    looked = watched.till.now
+    await watched.stock._look()
+    watched.write("STOCK2.CSV", FULL.replace("007;5", "007;4"))
+    await watched.stock._look()
+    assert (await as_of(watched))[0] == looked.isoformat()
+
+
+async def test_a_new_process_has_not_looked(watched: Watched) -> None:
+    """It knows when the version before was settled; with a lost database not even that, and goes back an hour."""
+    watched.write("STOCK.CSV", FULL)
+    await watched.stock._look()
+    settled = (await as_of(watched))[1]
+    watched.write("STOCK.CSV", FULL.replace("007;5", "007;4"))
+    await watched.watch("stock")._look()
+    assert (await as_of(watched))[0] == settled
+    watched.till.run(lambda conn: conn.execute("DELETE FROM feed"))
+    await watched.watch("stock")._look()
+    assert (await as_of(watched))[0] == (watched.till.now - 60 * MINUTE).isoformat()
+
+
+async def test_a_till_that_counts_before_it_writes(watched: Watched) -> None:
+    """So many seconds earlier, as the feed says."""
+    plain = watched.till.feed("stock")
+    assert plain.source is not None
+    source = msgspec.structs.replace(plain.source, counted_before_s=90.0)
+    watched.till.feeds = (msgspec.structs.replace(plain, source=source), watched.till.feed("sales"))
+    watch = watched.watch("stock")
+    watched.till.now += MINUTE
+    looked = watched.till.now
+    await watch._look()
+    watched.write("STOCK.CSV", FULL.replace("007;5", "007;4"))
+    await watch._look()
+    assert (await as_of(watched))[0] == (looked - dt.timedelta(seconds=90)).isoformat()

@@ -29,6 +29,7 @@ class SourceConfig(_Config, frozen=True, kw_only=True):
     style: Literal["replace", "journal"] = "replace"
     settle_s: Seconds = 5.0
     poll_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0
+    counted_before_s: Seconds = 0.0
 
 
 class Field(_Config, frozen=True, kw_only=True):
