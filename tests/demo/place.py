@@ -226,6 +226,18 @@ def load_notes(place: Place) -> Notes:
     return kept
 
 
+def check_journal(place: Place) -> None:
+    """Raises OSError when the kept till is of a version whose journal had no column for web orders."""
+    for journal in place.export.glob("JOURNAL*.CSV"):
+        with journal.open("rb") as file:
+            header = file.readline()
+        if header and b"Auftrag" not in header:
+            raise OSError(
+                f"The till in {place.root} is of an earlier version and cannot sell web orders. "
+                "Forget it with `make clean`, or choose another folder with --state.",
+            )
+
+
 def save_notes(place: Place, notes: Notes) -> None:
     """Writes the notes in one step."""
     place.root.mkdir(parents=True, exist_ok=True)

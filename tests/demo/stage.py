@@ -17,6 +17,7 @@ from tests.demo.place import (
     ZONE,
     Notes,
     Place,
+    check_journal,
     command,
     load_notes,
     save_notes,
@@ -49,6 +50,7 @@ class Stage:
         self._seed = seed
         self._keep_open = () if lock is None else (lock,)
         self._children: list[Child] = []
+        check_journal(place)
         self._notes: Notes = load_notes(place)
         self.observer = Observer("127.0.0.1", self._notes.port)
         self._observing = False

@@ -6,13 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.demo.place import Notes, Place, load_notes, save_notes, write_agent_configuration
+from tests.demo.place import Notes, Place, check_journal, load_notes, save_notes, write_agent_configuration
 
 from tillbridge_agent.config import load_agent_config
 from tillbridge_agent.imports import read_answers, render
 from tillbridge_agent.imports.results import Answer
 from tillbridge_agent.simulate.desk import PATTERN
-from tillbridge_agent.simulate.export import EXPORT_COLUMNS, JOURNAL_COLUMNS, ORDER_COLUMN
+from tillbridge_agent.simulate.export import EXPORT_COLUMNS, JOURNAL_COLUMNS, ORDER_COLUMN, render_journal_header
 from tillbridge_agent.simulate.weborders import read_import, render_answer
 from tillbridge_agent.simulate.writer import BROKEN_NAME, EXPORT_NAME, JOURNAL_NAME
 from tillbridge_protocol.orders import Order, OrderLine, Shopper
@@ -70,6 +70,20 @@ def test_an_order_the_agent_writes_is_one_the_till_reads_and_the_answer_one_the_
         [answer] = read_answers(config.answers, render_answer(order.id, reason))
         assert isinstance(answer, Answer)
         assert (answer.order, answer.state, answer.message or "") == (order.id, state, reason)
+
+
+def test_a_till_of_an_earlier_version_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """Its journal only grows and cannot get a new column; a new till and a current one are fine."""
+    place = Place(tmp_path)
+    check_journal(place)
+    place.export.mkdir(parents=True)
+    journal = place.export / JOURNAL_NAME
+    for fine in (b"", render_journal_header()):
+        journal.write_bytes(fine)
+        check_journal(place)
+    journal.write_bytes(render_journal_header().replace(b";Auftrag", b""))
+    with pytest.raises(OSError, match=r"earlier version .* `make clean`"):
+        check_journal(place)
 
 
 def test_the_port_is_kept(tmp_path: Path) -> None:
