@@ -32,7 +32,7 @@ def build(target: str, version: str, out: Path, *, fast: bool = False) -> Path:
         work = Path(place)
         ours = wheels.build_ours(package.program, version, work)
         tree = work / "tree"
-        wheels.unpack([*ours, *wheels.fetch(package.program, work)], tree)
+        wheels.unpack([*ours, *wheels.fetch(package.program)], tree)
         if missing := wheels.extensions_missing(tree):
             raise BuildError("Extension modules are missing: " + ", ".join(missing))
         if list(tree.glob(f"{_STRANGERS[package.program]}*")):

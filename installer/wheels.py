@@ -7,6 +7,7 @@ bytecode, nothing that depends on the machine or the hour.
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import shutil
 import stat
@@ -84,14 +85,22 @@ def write_lock(program: str, cache: Path) -> Path:
     return path
 
 
-def fetch(program: str, cache: Path) -> list[Path]:
-    """The locked wheels of a program, downloaded and compared with their hashes. Raises BuildError."""
-    if (stale := stale_lock(program)):
+def fetch(program: str) -> list[Path]:
+    """The locked wheels of a program: downloaded once for each lock, compared with their hashes. Raises BuildError."""
+    if stale := stale_lock(program):
         raise BuildError(stale)
-    folder = cache / f"wheels-{program}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return sorted(_download(LOCKS / f"{program}.lock", folder, ("--require-hashes",)))
+    lock = LOCKS / f"{program}.lock"
+    folder = ROOT / ".build" / "wheels" / f"{program}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+    if not folder.is_dir():
+        fetching = folder.with_suffix(f".{os.getpid()}")
+        fetching.mkdir(parents=True)
+        _download(lock, fetching, ("--require-hashes",))
+        fetching.rename(folder)
+    wheels = sorted(folder.glob("*.whl"))
+    known = set(re.findall("sha256:([0-9a-f]{64})", lock.read_text(encoding="utf-8")))
+    if {hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels} != known:
+        raise BuildError(f"{folder} does not hold what the lock names. Delete that folder and build again.")
+    return wheels
 
 
 def stale_lock(program: str) -> str:
