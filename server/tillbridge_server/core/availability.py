@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tillbridge_server.core.facts import OBSERVE, Fact, Known, Source, plain, stock_of, total
+from tillbridge_server.core.facts import OBSERVE, Fact, Known, Movement, Source, plain, stock_of, total
 from tillbridge_server.core.ownership import Claim, Conflict, settle
 
 COUNT, MOVEMENT, RESERVATION, BUFFER, CLAMP = "count", "movement", "reservation", "buffer", "clamp"
@@ -19,6 +19,7 @@ COUNT, MOVEMENT, RESERVATION, BUFFER, CLAMP = "count", "movement", "reservation"
 #: Rules by name and version, as they stand in explanations.
 RULE_ABSENT = {"zero": "absence_zero v1", "retire": "absence_retire v1"}
 RULE_AFTER = "sold_after_count v1"
+RULE_SCANNED = "scanned_out_after_count v1"
 RULE_AMBIGUOUS = "ambiguous_until_next_count v1"
 RULE_RESERVED = "open_reservation v1"
 RULE_BUFFER = "storefront_buffer v1"
@@ -147,13 +148,21 @@ def _movement_terms(known: Known, location: str, counted: tuple[Fact, ...], movi
     begin, end = min(as_of[0] for as_of in as_ofs), max(as_of[1] for as_of in as_ofs)
     terms = []
     for one in sorted(known.movements, key=lambda movement: (movement.at, movement.id)):
-        if one.location != location or not is_moving(location, one.source.feed, moving) or one.at < begin:
+        if one.location != location or not _moves(one, moving) or one.at < begin:
             continue
         surely = one.at > end
         if surely or one.quantity > 0:
-            rule = RULE_AFTER if surely else RULE_AMBIGUOUS
+            after = RULE_SCANNED if one.scanned else RULE_AFTER
+            rule = after if surely else RULE_AMBIGUOUS
             terms.append(Term(MOVEMENT, plain(one.quantity.copy_negate()), location, rule=rule, source=one.source))
     return terms
+
+
+def _moves(movement: Movement, moving: Sequence[str]) -> bool:
+    """A scan is a proposal: it moves stock only where scanner and location are named together."""
+    if movement.scanned:
+        return f"{movement.location}/{movement.source.feed}" in moving
+    return is_moving(movement.location, movement.source.feed, moving)
 
 
 def is_moving(location: str, feed: str, moving: Sequence[str]) -> bool:

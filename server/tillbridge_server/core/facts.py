@@ -50,6 +50,7 @@ class Movement:
     quantity: Decimal
     at: dt.datetime
     source: Source
+    scanned: bool = False  # told by a scanner, one piece each; else a sale line
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ class StorefrontConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One storefront: what may be sold there and how; `buffer` is in pieces, kept back once over the pool.
 
     `pool` names the locations whose stock it may sell, ["*"] all of them. Sale dates are days of `time_zone`.
-    `moving_journals` names the feeds ("location/feed" or "feed") whose sale lines lower a count until the next one.
+    `moving_journals` names the feeds ("location/feed" or "feed") whose sale lines lower a count until the next one,
+    and the scanners ("location/device" only) of which each scan does so by one piece.
     """
 
     id: Id

@@ -9,7 +9,7 @@ from tillbridge_server.connectors.shop_window import buying
 from tillbridge_server.connectors.shop_window import page as window
 from tillbridge_server.dashboard.auth import Door, NotLocal, Rule, Stale
 from tillbridge_server.dashboard.context import DashboardContext
-from tillbridge_server.dashboard.pages import holds, location, login, notes, orders, overview, skus, variant
+from tillbridge_server.dashboard.pages import holds, location, login, notes, orders, overview, scans, skus, variant
 from tillbridge_server.dashboard.render import STATIC, bare, setup_templates
 
 log = structlog.get_logger()
@@ -44,6 +44,7 @@ def setup_dashboard(app: web.Application, context: DashboardContext) -> None:
         ("GET", "/orders", orders.orders, "person"),
         ("GET", "/orders/{order}", orders.order, "person"),
         ("POST", "/orders/{order}", orders.decide, "person"),
+        ("GET", "/scans", scans.scans, "person"),
         ("GET", "/refused", notes.refused, "person"),
         ("GET", "/audit", notes.audit, "person"),
         ("GET", "/words", notes.words, "person"),

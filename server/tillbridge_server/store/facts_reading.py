@@ -4,6 +4,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,8 +16,10 @@ from tillbridge_server.store.fact_writes import chunks
 from tillbridge_server.store.order_tables import order_line, web_order
 from tillbridge_server.store.tables import fact, fact_history, feed, ledger, location, numbering_code, reservation
 
-#: The kinds that rules read. Costs and scans are never part of an offer.
+#: The kinds of facts that rules read. Costs are never part of an offer.
 RULE_KINDS = ("price", "product", "stock_level")
+#: The kinds of events that may move stock, where a journal or scanner is said to.
+MOVING_KINDS = ("sale_line", "scan")
 _Interval = tuple[dt.datetime, dt.datetime]
 
 
@@ -65,7 +68,8 @@ def read_known(
 ) -> dict[str, Known]:
     """Everything known of these variants, now or as it was known at `at`; a handful of queries for thousands.
 
-    `moving` names journals ("feed" or "location/feed") whose sale lines are read as movements.
+    `moving` names journals ("feed" or "location/feed") whose sale lines are read as movements, and scanners
+    ("location/device") whose scans are.
     """
     codes = read_codes(conn, variants)
     feeds = _feeds(conn, at)
@@ -189,7 +193,7 @@ def _movements(
     conn: sa.Connection, feeds: Mapping[tuple[str, str], FeedInfo], variant_of: Mapping[tuple[str, str], str],
     facts: Mapping[str, Sequence[Fact]], moving: tuple[str, ...], at: dt.datetime | None,
 ) -> dict[str, list[Movement]]:
-    """Sale lines of moving journals since the oldest count of these variants began."""
+    """Sale lines of moving journals, and scans, since the oldest count of these variants began."""
     begins = [one.source.as_of[0] for some in facts.values() for one in some
               if one.kind == "stock_level" and one.source.as_of is not None]
     found: dict[str, list[Movement]] = defaultdict(list)
@@ -201,13 +205,15 @@ def _movements(
         wanted = sorted(code for of, code in variant_of if of == numbering)
         for some in chunks(wanted):
             query = sa.select(ledger).where(
-                ledger.c.location_id == place, ledger.c.feed == name, ledger.c.kind == "sale_line",
+                ledger.c.location_id == place, ledger.c.feed == name, ledger.c.kind.in_(MOVING_KINDS),
                 ledger.c.code.in_(some), ledger.c.at >= min(begins),
             )
             if at is not None:
                 query = query.where(ledger.c.applied_at <= at)
             for row in conn.execute(query).mappings():
-                line = Movement(place, row["id"], row["quantity"], row["at"], source_of({**row}))
+                scanned = row["kind"] == "scan"
+                pieces = Decimal(1) if scanned else row["quantity"]
+                line = Movement(place, row["id"], pieces, row["at"], source_of({**row}), scanned)
                 found[variant_of[numbering, row["code"]]].append(line)
     return found
 

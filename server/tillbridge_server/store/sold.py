@@ -1,4 +1,4 @@
-"""Marking variants dirty because something of them was sold: a journal may move stock, or prove an order."""
+"""Marking variants dirty because something of them was sold or scanned: it may move stock, or prove an order."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import sqlalchemy as sa
 
 from tillbridge_protocol.changes import Change, FeedInfo
-from tillbridge_protocol.records import SaleLine
+from tillbridge_protocol.records import SaleLine, Scan
 from tillbridge_server.store.fact_writes import chunks, touch
 from tillbridge_server.store.tables import numbering_code
 
@@ -14,7 +14,7 @@ from tillbridge_server.store.tables import numbering_code
 def touch_sold(
     conn: sa.Connection, feeds: Mapping[str, FeedInfo], changes: Iterable[Change], now: dt.datetime,
 ) -> int:
-    """The variants of these sale lines are decided again; returns how many.
+    """The variants of these sale lines and scans are decided again; returns how many.
 
     A code that no feed has ever listed is no variant: it stays a line of the ledger.
     """
@@ -22,6 +22,8 @@ def touch_sold(
     for change in changes:
         if isinstance(change.record, SaleLine):
             sold.setdefault(feeds[change.feed].numbering, set()).add(change.record.code)
+        elif isinstance(change.record, Scan):
+            sold.setdefault(feeds[change.feed].numbering, set()).add(change.record.text)
     variants: set[str] = set()
     for numbering, codes in sorted(sold.items()):
         for some in chunks(sorted(codes)):

@@ -129,6 +129,24 @@ def test_journals_do_not_move_stock_unless_declared() -> None:
     assert over(what, moving=("ennis/journal",)).value == 5
 
 
+def scanned(minutes: float, feed_name: str = "counter") -> Movement:
+    """A scan so many minutes after NOW."""
+    return Movement("mallow", f"s{minutes}", Decimal(1), NOW + minutes * MINUTE, source(feed_name=feed_name), True)
+
+
+def test_scans_move_stock_only_where_location_and_scanner_are_named_together() -> None:
+    """A scan is a proposal; a bare name may be a journal elsewhere, so it is not enough."""
+    what = known(stock("5"), movements=[scanned(5), scanned(6), scanned(-5)])
+    assert over(what).value == 5
+    assert over(what, moving=("counter",)).value == 5
+    assert over(what, moving=("ennis/counter", "mallow/journal")).value == 5
+    found = over(what, moving=("mallow/counter",))
+    assert found.value == 3
+    assert [(str(term.value), term.rule) for term in found.terms if term.term == MOVEMENT] == [
+        ("-1", "scanned_out_after_count v1"), ("-1", "scanned_out_after_count v1"),
+    ]
+
+
 def test_only_movements_the_count_cannot_include_are_certain() -> None:
     """Before the count: in it. After: moved. Between: sales lower, returns do not raise, and it says ambiguous."""
     moves = [sold("1", -5), sold("2", -1.5), sold("-4", -1.4), sold("3", 5), sold("-1", 6)]

@@ -23,7 +23,7 @@ PATHS = (
     "/", "/?show=trouble", "/stores", "/stores/05", "/stores/office", "/skus", "/skus?state=hidden", "/skus?q=hose",
     "/skus/pos:0040999", "/skus/pos:0041140", "/skus/pos:0041000?show=stock", "/holds", f"/holds/{FILE_HOLD}",
     "/holds?done=", "/search?q=honey", "/refused", "/audit", "/words", "/setup", "/shop", "/shop?sale=1", "/orders",
-    "/orders?show=all", "/orders/WINDOW-1025-K63", "/orders/WINDOW-1021-K100",
+    "/orders?show=all", "/scans", "/orders/WINDOW-1025-K63", "/orders/WINDOW-1021-K100",
 )
 
 

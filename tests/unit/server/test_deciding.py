@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from tests.unit.server.made import Chain, item, offer_of, prices, published, rows_of, stocks, storefront
 
 from tillbridge_protocol.changes import Change, FeedInfo
-from tillbridge_protocol.records import AsOf, Cost, Price, Product, SaleLine, StockLevel
+from tillbridge_protocol.records import AsOf, Cost, Price, Product, SaleLine, Scan, StockLevel
 from tillbridge_server.core.offers import decode_shown
 from tillbridge_server.store import deciding
 from tillbridge_server.store.event_writes import append
 from tillbridge_server.store.fact_writes import Where, touch
 from tillbridge_server.store.facts_reading import read_known
+from tillbridge_server.store.ledger_reading import read_entries
 from tillbridge_server.store.offers import count_shown
 from tillbridge_server.store.sold import touch_sold
 from tillbridge_server.store.tables import breaker_tally, dirty, hold, numbering_code, offer, publish_task
@@ -286,6 +287,32 @@ def test_reservations_lower_what_is_shown(shop: Chain) -> None:
 
 
 # -- sales -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moving", "available"), [((), 9), (("counter",), 9), (("mallow/counter",), 7)], ids=["default", "bare", "named"]
+)
+def test_a_scan_moves_no_stock_unless_its_location_says_so(
+    make_chain: Callable[..., Chain], moving: tuple[str, ...], available: int,
+) -> None:
+    """Said so, each scan of a code is one piece; a label nobody lists stays a line of the ledger."""
+    chain = make_chain(storefront(activate="auto", moving_journals=moving))
+    chain.add_location()
+    as_of = AsOf(chain.now - dt.timedelta(minutes=3), chain.now - dt.timedelta(minutes=2), "observed")
+    chain.tell(*item("01", "9"), as_of=as_of)
+    chain.tell(Product("01", title="Item 01"), where="mallow/counter", absence="nothing")
+    chain.settle()
+    scans = [Scan(f"s{n}", text, chain.now, "counter", "]E0") for n, text in enumerate(("01", "01", "77"))]
+    changes = [Change("counter", "scan", one.id, "put", one) for one in scans]
+    with chain.engine.begin() as conn:
+        for _ in range(2):  # sent twice
+            assert list(append(conn, Where("mallow", "agent-1", chain.now), list(enumerate(changes)))) == []
+        assert touch_sold(conn, {"counter": FeedInfo("pos")}, changes, chain.now) == 1
+        assert [entry.code for entry in read_entries(conn, "scan")] == ["01", "01", "77"]
+    chain.settle()
+    shown = published(chain, "pos:01")
+    assert shown is not None
+    assert shown.available == available
 
 
 def test_a_sale_line_makes_its_variant_dirty_and_a_moving_journal_lowers_it(make_chain: Callable[..., Chain]) -> None:

@@ -110,12 +110,16 @@ def _term_lines(term: dict[str, Any], say: Say) -> list[Markup | str]:
                 "observed": "as the agent saw it"}.get(source.get("as_of_kind") or "", "")
         lines.append(Markup("{} counted{}{}").format(number(value), when, f", {kind}" if kind else ""))
     else:
-        sold = f"{number(-value)} sold" if value < 0 else f"{number(value)} brought back"
+        sold = f"{number(-value)} {_went(term)}" if value < 0 else f"{number(value)} brought back"
         lines.append(Markup("{} since{}").format(sold, Markup(", {}").format(say.clock(as_of[-1])) if as_of else ""))
     lines += source_lines(source, say)
     if term.get("rule"):
         lines.append(_rule(term["rule"]))
     return lines
+
+
+def _went(term: dict[str, Any]) -> str:
+    return "scanned out" if str(term.get("rule") or "").startswith("scanned_out") else "sold"
 
 
 def source_lines(source: dict[str, Any], say: Say) -> list[Markup | str]:

@@ -147,8 +147,11 @@ def fleet(conn: sa.Connection, now: datetime, offline_after: timedelta, only: st
         here = tuple(agents.get(row.id, ()))
         health = _health(here)
         offline = bool(here) and all(a.offline for a in here)
-        states = tuple(_feed_state(f, health.get(f.name), now, offline) for f in feeds.get(row.id, ()))
         beats = [a.heartbeat for a in here if a.heartbeat]
+        devices = {device.name for beat in beats for device in beat.devices}  # their scans come under their names
+        states = tuple(
+            _feed_state(f, health.get(f.name), now, offline) for f in feeds.get(row.id, ()) if f.name not in devices
+        )
         bare = LocationState(
             id=row.id, name=row.name, phase=row.phase, time_zone=row.time_zone, agents=here, feeds=states,
             open_holds=tuple(holds.get(row.id, ())),
@@ -163,7 +166,7 @@ def fleet(conn: sa.Connection, now: datetime, offline_after: timedelta, only: st
 def _agents(
     conn: sa.Connection, now: datetime, offline_after: timedelta, only: str | None
 ) -> dict[str, list[AgentState]]:
-    query = sa.select(agent).where(agent.c.status != "revoked").order_by(agent.c.enrolled_at)
+    query = sa.select(agent).where(agent.c.status != "revoked").order_by(agent.c.enrolled_at, agent.c.id)
     if only is not None:
         query = query.where(agent.c.location_id == only)
     found: dict[str, list[AgentState]] = {}
