@@ -3,13 +3,17 @@
 `TILLBRIDGE_FAULT_BASE=7` draws other labels, accidents and moments.
 """
 
+import json
 import os
 from pathlib import Path
 
+import jsonschema
 import pytest
 from tests.faults.programs import agent_status
 from tests.faults.scans import ScanRun
 from tests.faults.store import free_port
+
+SCHEMAS = Path(__file__).parents[1] / "golden" / "cli"
 
 
 def _play(run: ScanRun, *, agent_deaths: int, server_deaths: int, within_s: float) -> None:
@@ -22,6 +26,8 @@ def _play(run: ScanRun, *, agent_deaths: int, server_deaths: int, within_s: floa
         raise
     finally:
         run.end()
+    schema = json.loads((SCHEMAS / "agent-status.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(status, schema)
     counts = {name: status["devices"][0][name] for name in ("scans", "repeated", "noise")}
     print(f"scans: {len(delivered)} delivered in {took:.0f} s, {agent_deaths} deaths of the agent and "
           f"{server_deaths} of the server; the agent says {counts}; ledger {len(ledger)}")
@@ -33,7 +39,7 @@ def _play(run: ScanRun, *, agent_deaths: int, server_deaths: int, within_s: floa
 
 def test_a_few_hundred_scans(tmp_path: Path) -> None:
     """The agent dies twice."""
-    _play(ScanRun(tmp_path, free_port(), count=300, seed=3), agent_deaths=2, server_deaths=0, within_s=60)
+    _play(ScanRun(tmp_path, free_port(), count=300, seed=3), agent_deaths=2, server_deaths=0, within_s=150)
 
 
 @pytest.mark.slow

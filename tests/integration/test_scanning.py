@@ -16,8 +16,9 @@ import pytest
 import serial
 from tests.fakes.cable import cable, scanner_device
 
+from tillbridge_agent import statuspage
 from tillbridge_agent.core.device import DeviceConfig, PortConfig
-from tillbridge_agent.scanning import NOISE_IN_A_ROW, ScannerLoop
+from tillbridge_agent.scanning import NOISE_IN_A_ROW, ScannerLoop, device_document, device_health, troubles
 from tillbridge_agent.simulate.scanner import Scanner, ScannerOptions
 from tillbridge_agent.sources import serial_port
 from tillbridge_agent.sources.serial_port import PortTrouble, open_port
@@ -270,6 +271,29 @@ def test_a_full_disk_is_answered_with_silence(store: AgentStore, tmp_path: Path)
         running.stop()
     assert texts(store) == ["7612"]
     assert (running.loop.state, running.loop.problem) == ("open", "")
+
+
+def test_a_device_is_told_everywhere(store: AgentStore, tmp_path: Path) -> None:
+    """In `status`, in the heartbeat, in the problems, and as a row of the status page; nothing of it is markup."""
+    port = tmp_path / "<b>port"
+    with cable(port) as ours:
+        running = Running(store, scanner_device(port))
+        os.write(ours, b"7612\r")
+        until(lambda: running.loop.scans == 1, "the scan is kept")
+        document, health = device_document(running.loop), device_health(running.loop)
+        assert troubles([running.loop]) == []
+    until(lambda: running.loop.state == "missing", "it is unplugged")
+    running.stop()
+    assert (document["state"], document["scans"], document["port"]) == ("open", 1, str(port))
+    assert document["last_at"].endswith("Z")
+    assert (health.name, health.state, health.scans, health.last_at) == ("counter", "open", 1, running.loop.last_at)
+    (problem,) = troubles([running.loop])
+    assert problem["code"] in ("port_gone", "port_missing")
+    assert problem["message"].startswith("counter: ")
+    rows = statuspage.devices_table([document])
+    assert '<td class="n" data-what="scans">1</td>' in rows
+    assert "&lt;b&gt;port" in rows
+    assert statuspage.devices_table([]) == ""
 
 
 def test_noise_in_a_row_is_a_problem_until_a_label_is_read(store: AgentStore, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def render(status: Mapping[str, Any]) -> str:
         location=_text(status["location"]), look="ok" if online and not status["problems"] else "late",
         state=_SERVER_WORDS[server["state"]], waiting=_waiting(waiting, online=online),
         problems=_problems(status["problems"]), orders=_orders(status["orders"]),
-        devices=_devices(status["devices"]),
+        devices=devices_table(status["devices"]),
         feeds="".join(_feed(feed) for feed in status["feeds"]),
         agent=_text(status["agent"]), version=_text(status["version"]), server=_text(server["url"]),
     )
@@ -63,7 +63,7 @@ def _feed(feed: Mapping[str, Any]) -> str:
     return f"<tr>{''.join(cells)}</tr>\n"
 
 
-def _devices(devices: list[Mapping[str, Any]]) -> str:
+def devices_table(devices: list[Mapping[str, Any]]) -> str:
     """A table of the devices; nothing where there are none."""
     if not devices:
         return ""

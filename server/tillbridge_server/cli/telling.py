@@ -52,8 +52,10 @@ def _tell_part(value: str, name: str, source: dict[str, Any], first: str | None)
 def tell_ledger(document: dict[str, Any]) -> None:
     """One line an entry."""
     for entry in document["entries"]:
-        click.echo(f"{entry['at']}  {entry['location']:<14} {entry['code']:<20} {_number(entry['quantity']):>6}  "
-                   f"{_number(entry['price']):>9}  {entry['id']}")
+        scan = entry["kind"] == "scan"  # a label says neither how many nor what it costs
+        code = "".join(char if char.isprintable() else " " for char in entry["code"])
+        numbers = ("", "") if scan else (_number(entry["quantity"]), _number(entry["price"]))
+        click.echo(f"{entry['at']}  {entry['location']:<14} {code:<20} {numbers[0]:>6}  {numbers[1]:>9}  {entry['id']}")
     click.echo(f"{len(document['entries'])} entries.")
 
 

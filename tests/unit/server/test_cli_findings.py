@@ -31,3 +31,20 @@ def test_lists_end_with_what_they_found(
     monkeypatch.setattr(asking, "ask", lambda config, verb, arguments: {"v": 1, key: [entry] * entries})
     result = CliRunner().invoke(cli, [verb, "--config", str(config), *more])
     assert result.exit_code == entries, result.output
+
+
+def test_a_scan_in_the_ledger_has_no_quantity_and_harms_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a label holds is printed as text; that it has no price is not called unknown."""
+    config = tmp_path / "server.toml"
+    config.write_text('name = "Shops"\n', encoding="utf-8")
+    entry = {
+        "id": "5a", "kind": "scan", "location": "mallow", "code": "0107612\x1d10\x1b[31m", "quantity": None,
+        "price": None, "at": "2026-03-14T09:00:00.000000Z", "source": {},
+    }
+    monkeypatch.setattr(asking, "ask", lambda config, verb, arguments: {"v": 1, "entries": [entry]})
+    result = CliRunner().invoke(cli, ["ledger", "--kind", "scan", "--config", str(config)])
+    assert result.exit_code == 0, result.output
+    assert "0107612 10 [31m" in result.output
+    assert "unknown" not in result.output
