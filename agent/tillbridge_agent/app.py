@@ -104,7 +104,9 @@ class Agent:
         )
         self.orders: WebOrders | None = None
         if config.orders is not None:
-            self.orders = WebOrders(store, config.orders, self.identity, clock.signing_time, self.lane.wake)
+            self.orders = WebOrders(
+                store, config.orders, self.identity, clock.signing_time, self.lane.wake, self.lane.introduce
+            )
             self.lane.moved = self.orders.wake
         self.scanners = [ScannerLoop(one, store, utc_now, self.lane.wake) for one in config.devices]
         self._deeds = Deeds(self)

@@ -51,11 +51,12 @@ class WebOrders:
 
     def __init__(
         self, store: AgentStore, config: OrdersConfig, identity: Identity, clock: Callable[[], dt.datetime],
-        send: Callable[[], None],
+        send: Callable[[], None], introduce: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clock` is the server's time as far as known; `send` wakes the batch lane."""
+        """`clock` is the server's time as far as known; `send` wakes the batch lane, `introduce` begins the epoch."""
         self.config, self.troubles, self.asking = config, Troubles(), asyncio.Event()
         self._store, self._identity, self._clock, self._send = store, identity, clock, send
+        self._introduce = introduce
         self._life = secrets.token_hex(8)
         self._keys = {
             key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
@@ -124,6 +125,8 @@ class WebOrders:
         """Take over what head office knows; None: it has another position than we had. False: ask again soon."""
         if told is None:
             self._vain = position
+            if position.seq == 0:
+                self._introduce()
             return True
         needed = await self._store.run(orders.evidence_needed, told)
         seen: dict[tuple[str, int], Evidence] = {}

@@ -75,10 +75,16 @@ class BatchLane:
     moved: Callable[[], None] = lambda: None
     last_ack_at: dt.datetime | None = None
     error: str | None = None
+    _introduces: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
         """New changes are queued."""
+        self._woken.set()
+
+    def introduce(self) -> None:
+        """Head office must know our epoch, also when there is nothing to send: then an empty batch goes."""
+        self._introduces = True
         self._woken.set()
 
     async def run(self) -> None:
@@ -95,7 +101,7 @@ class BatchLane:
     async def step(self) -> Wait | None:
         """One request at most; returns how long there is nothing to do, or None to be called again."""
         backlog = await self.store.run(outbox.backlog)
-        command = self.uplink.next(self.monotonic(), waiting=backlog.waiting)
+        command = self.uplink.next(self.monotonic(), waiting=backlog.waiting or self._introduces)
         if isinstance(command, Wait):
             return command
         if isinstance(command, Beat):
@@ -151,6 +157,9 @@ class BatchLane:
                 self.fulls.finished(part.feed)
         if batch is None:
             batch = await self.store.run(outbox.freeze_changes, self.sender, now, events_wait=False)
+        if batch is None and self._introduces:
+            batch = await self.store.run(outbox.freeze_nothing, self.sender, now)
+        self._introduces = False
         crash.reach("freeze.committed")
         return batch
 

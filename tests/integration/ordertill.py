@@ -167,7 +167,7 @@ class OrderTill:
             Sender(AGENT, LOCATION, {}), self._heartbeat, self.rng, self.clock, monotonic=lambda: self.at_s,
             new_epoch=lambda: f"epoch-{self.state.name}-{next(self.numbers)}",
         )
-        self.desk = WebOrders(self.store, self.config, identity, self.clock, self.lane.wake)
+        self.desk = WebOrders(self.store, self.config, identity, self.clock, self.lane.wake, self.lane.introduce)
         self.lane.moved = self.desk.wake
         self.mail = MailLane(self.store, self.wire, self._deal, self.desk)
 
@@ -257,7 +257,7 @@ class Crashes:
         """Nothing is armed."""
         self.passed: Counter[str] = Counter()
         self.armed, self.count, self.hit = "", 0, False
-        self.at: Callable[[str], None] = lambda name: None
+        self.at: Callable[[str], object] = lambda name: None
         monkeypatch.setattr(crash, "reach", self.reach)
 
     def arm(self, point: str, count: int = 1) -> None:

@@ -242,7 +242,8 @@ def _rule_own(
     found = seen.get((row["id"], row["revision"]), Evidence())
     ruled = rule(own_of(row), standing, found, epoch=epoch, changed=changed)
     if ruled.ruling is Ruling.ADOPT and standing is not None:
-        _move(conn, row, standing.state, now, row["code"], row["message"], told=False)
+        named = _named(found) if row["file"] is None else {}  # its file is watched from now on
+        _move(conn, row, standing.state, now, row["code"], row["message"], told=False, **named)
     elif ruled.ruling is Ruling.PUBLISH:
         _move(conn, row, PUBLISHED, now, None, None, **_named(found))
     elif ruled.ruling is Ruling.DOUBT:

@@ -165,6 +165,14 @@ def freeze_part(conn: sqlite3.Connection, sender: Sender, part: Part, now: str) 
     return _put_batch(conn, sender, feeds, full, part.changes, (0, 0), now)
 
 
+def freeze_nothing(conn: sqlite3.Connection, sender: Sender, now: str) -> FrozenBatch | None:
+    """An empty batch that begins the epoch at head office; None when it has begun."""
+    at = position(conn)
+    if at is None or at.seq > 0 or in_flight(conn) is not None:
+        return None
+    return _put_batch(conn, sender, {}, None, [], (0, 0), now)
+
+
 def settle(conn: sqlite3.Connection, ack: Ack) -> None:
     """The server has the batch in flight: move the position, forget what is durable."""
     flying = in_flight(conn)
