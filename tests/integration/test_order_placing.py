@@ -227,12 +227,12 @@ def test_answers_late_twice_unknown_and_contrary(till: OrderTill, chain: Chain) 
     till.pos.answer(f"{first.lower()};OK;")
     place(till)
     assert chain.state(first) == "accepted"
-    till.pos.answer(f"{second};ERR;no", "WINDOW-9999-XXX;OK;", f"{first};OK;again")
+    till.pos.answer(f"{second};ERR;no", "WINDOW-9999-QQQ;OK;", f"{first};OK;again")
     place(till)
     assert (chain.state(first), chain.state(second)) == ("accepted", "accepted")
     [odd] = till.run(lambda conn: conn.execute("SELECT problem FROM order_answer WHERE problem IS NOT NULL").fetchall())
     assert "Line 1: The till says it refuses order" in odd["problem"]
-    assert "Line 2: The till answers for order WINDOW-9999-XXX" in odd["problem"]
+    assert "Line 2: The till answers for order WINDOW-9999-QQQ" in odd["problem"]
     assert "Line 3" not in odd["problem"]
 
 
