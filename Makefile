@@ -9,10 +9,10 @@ READY = .venv/.ready
 OLD_PYTHON = Tillbridge needs Python 3.11 or newer, $(PYTHON) is older or missing. Install it, or name another one: make setup PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format types faults sim golden wheels clean
+.PHONY: help setup demo test check format types faults sim golden wheels packages locks test-installers clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv and install the three distributions and the tools (once)
 
@@ -56,6 +56,16 @@ golden: setup ## Write the expected files of tests/golden anew; review the diffe
 wheels: setup ## Build the three wheels into dist/
 	@$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./protocol ./agent ./server
 	@ls dist
+
+packages: setup ## Build the .deb packages of agent and server into dist/
+	@$(PY) installer/build.py linux-agent
+	@$(PY) installer/build.py linux-server
+
+locks: setup ## Write installer/locks anew, after a change of constraints.txt or of dependencies
+	@$(PY) installer/build.py locks
+
+test-installers: setup ## Install, kill, upgrade, downgrade, remove, purge in a booted container (root; minutes)
+	@$(PY) -m tests.installers
 
 clean: ## Remove what tests, demo and builds left behind (.venv stays)
 	@rm -rf .demo .build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

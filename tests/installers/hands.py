@@ -12,6 +12,8 @@ from tests.installers.machine import Failed, Machine
 
 AGENT, SERVER = "tillbridge-agent", "tillbridge-server"
 EXPORT = "/srv/till/export"
+#: Where the test puts its own files inside the machine.
+TRY = "/opt/try"
 _QUEUE = """
 import hashlib, pathlib, shutil, sqlite3, tempfile
 state = pathlib.Path("/var/lib/tillbridge-agent")
@@ -39,8 +41,15 @@ class Hands:
             raise Failed(f"{what}: {found!r} instead of {wanted!r}\n{self.machine.logs()}")
 
     def apt(self, *files: Path, options: str = "") -> str:
-        """The command that installs these files, which lie in the folder of root."""
-        return f"cd /root && apt-get install -y -q {options} " + " ".join(f"./{file.name}" for file in files)
+        """The command that installs these files, which lie in the test's own folder."""
+        return f"cd {TRY} && apt-get install -y -q {options} " + " ".join(f"./{file.name}" for file in files)
+
+    def put(self, name: str, text: str) -> str:
+        """Write a file of the test into the machine; its path there."""
+        folder = self.machine.root / TRY.lstrip("/")
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+        return f"{TRY}/{name}"
 
     def owner(self, path: str) -> str:
         """Mode, user and group of a file."""
@@ -98,8 +107,7 @@ class Hands:
 
     def read_queue(self) -> str:
         """How many changes wait, how many are frozen into a batch, and the hash of every queued byte (from a copy)."""
-        (self.machine.root / "root/queue.py").write_text(_QUEUE, encoding="utf-8")
-        return self.machine.run("python3 /root/queue.py").strip()
+        return self.machine.run(f"python3 {self.put('queue.py', _QUEUE)}").strip()
 
     @contextlib.contextmanager
     def frozen(self, pid: int, *, store: bool) -> Iterator[None]:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from tests.installers import page
-from tests.installers.hands import AGENT, EXPORT, SERVER, Hands
+from tests.installers.hands import AGENT, EXPORT, SERVER, TRY, Hands
 from tests.installers.machine import Failed, Machine
 from tests.installers.packages import NEW_LINE, Built, version
 
@@ -70,9 +70,11 @@ class Life(Hands):
 
     def install(self) -> None:
         """Both from files, in one command, as the page says."""
+        folder = self.machine.root / TRY.lstrip("/")
+        folder.mkdir()
         for built in self.built.values():
             for file in (built.now, built.next):
-                shutil.copy(file, self.machine.root / "root")
+                shutil.copy(file, folder)
         self.machine.run(self.apt(*(built.now for built in self.built.values())))
         for unit in (AGENT, SERVER):
             self.expect(self.machine.show(unit, "UnitFileState"), "enabled", f"{unit} starts with the machine")
@@ -95,17 +97,16 @@ class Life(Hands):
     def load_everything(self) -> None:
         """Nothing that is imported was left out of the trees."""
         for unit in (AGENT, SERVER):
-            (self.machine.root / "root/every.py").write_text(_IMPORT_ALL, encoding="utf-8")
-            package = unit.replace("-", "_")
-            said = self.machine.run(f"cd /; PYTHONPATH=/usr/lib/{unit} python3 -P -s -B /root/every.py {package}")
+            script, package = self.put("every.py", _IMPORT_ALL), unit.replace("-", "_")
+            said = self.machine.run(f"cd /; PYTHONPATH=/usr/lib/{unit} python3 -P -s -B {script} {package}")
             self.facts.append(f"{unit}: {said.strip()} modules load with the machine's Python")
             self.expect(self.machine.run(f"{unit} --version").strip(), f"{unit}, version {version()}", "version")
 
     def init(self) -> None:
         """As root; a person can be added while the server is stopped, without taking the database away from it."""
         self.machine.run(f"{SERVER} init --name 'Fennel & Forge' --currency CHF --time-zone Europe/Zurich")
-        self.machine.run("echo 'four words do well' > /root/password")
-        self.machine.run(f"{SERVER} person anna --password-file /root/password")
+        password = self.put("password", "four words do well\n")
+        self.machine.run(f"{SERVER} person anna --password-file {password}")
         self.expect(self.owner("/etc/tillbridge-server/server.toml"), f"640 root {SERVER}", "configuration")
         self._own_files_only(SERVER)
         self.machine.run(f"systemctl start {SERVER}")
@@ -187,7 +188,7 @@ class Life(Hands):
         self.export("2", {"0100": 7, "0101": 4, "0102": 1})
         self.machine.wait_for("changes in the outbox", self.told("outbox.changes"), "2")
         self.read_queue()
-        self.machine.wait_for("both are frozen into a batch", "python3 /root/queue.py | cut -d' ' -f1-2", "0 2")
+        self.machine.wait_for("both are frozen into a batch", f"python3 {TRY}/queue.py | cut -d' ' -f1-2", "0 2")
         self._queue = self.read_queue()
 
     def kill(self) -> None:
@@ -246,7 +247,7 @@ class Life(Hands):
         """No file, no folder, no unit; what the admin wrote below /etc/systemd is the admin's."""
         self.machine.run(f"apt-get purge -y -q {AGENT} {SERVER}")
         left = self.machine.run(
-            "find /etc /usr /var /run /root -xdev -iname '*tillbridge*' -not -path '/root/*.deb'"
+            "find /etc /usr /var /run /root -xdev -iname '*tillbridge*'"
             " -not -path '/etc/systemd/system/tillbridge-*.service.d*' -not -path '/var/log/*'"
         )
         self.expect(left, "", "left behind")

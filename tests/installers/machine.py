@@ -39,11 +39,11 @@ def look_around() -> None:
 def mirror(release: str = "bookworm") -> str:
     """Address of the Debian archive in this machine's own apt configuration. Raises CannotRun."""
     told = _run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"])
-    for line in told.stdout.splitlines():
-        address, name, component = ([*line.split(), "", "", ""])[:3]
-        if name == release and component == "main":
+    known = [line.split() for line in told.stdout.splitlines() if line.endswith(" main") and line.count(" ") == 2]
+    for address, name, _ in sorted(known, key=lambda one: one[1] != release):
+        if name == release or address.rstrip("/").endswith("/debian"):
             return address
-    raise CannotRun(f"the apt sources of this machine name no archive of Debian {release}")
+    raise CannotRun(f"the apt sources of this machine name no archive of Debian")
 
 
 def debootstrap(folder: Path, release: str, address: str, packages: str) -> None:

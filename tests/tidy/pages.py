@@ -105,7 +105,7 @@ def bad_commands(markdown: str, targets: set[str], programs: dict[str, set[str]]
 
 def make_targets(makefile: str) -> set[str]:
     """The targets of a Makefile that a person calls."""
-    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 def quotes(markdown: str) -> Iterator[tuple[str, str]]:
