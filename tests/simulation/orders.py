@@ -104,7 +104,9 @@ class OrderSide:
         """A new agent process."""
         if self.desk is not None:
             self.desk.close()
-        self.desk = desk = WebOrders(store, self.config, self.identity, self.world.now, lambda: None)
+        self.desk = desk = WebOrders(
+            store, self.config, self.identity, self.world.now, lambda: None, lambda: self.world.lane.introduce()
+        )
         wire: Any = self.world.wire
         self.lane = MailLane(store, wire, self._deal, desk)
 
