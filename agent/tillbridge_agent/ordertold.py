@@ -102,6 +102,7 @@ def full_document(row: Mapping[str, Any], now: dt.datetime) -> dict[str, Any]:
     plain = json.loads(msgspec.json.encode(held))
     plain["total"] = format(held.total.quantize(Decimal("0.01")), "f")
     plain["not_after"] = _z(held.not_after.isoformat())
+    plain["lines"] = [{"title": None, **line} for line in plain["lines"]]
     plain.setdefault("shopper", {})
     return {**document, **{name: plain[name] for name in names}}
 
