@@ -43,7 +43,7 @@ def mirror(release: str = "bookworm") -> str:
     for address, name, _ in sorted(known, key=lambda one: one[1] != release):
         if name == release or address.rstrip("/").endswith("/debian"):
             return address
-    raise CannotRun(f"the apt sources of this machine name no archive of Debian")
+    raise CannotRun("the apt sources of this machine name no archive of Debian")
 
 
 def debootstrap(folder: Path, release: str, address: str, packages: str) -> None:
