@@ -146,7 +146,8 @@ def test_units_are_hardened(program: str) -> None:
     for line in (
         "Type=notify", "Restart=always", "RestartSec=5", "StartLimitIntervalSec=0", f"User=tillbridge-{program}",
         "UMask=0077", "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=",
-        "MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service", f"StateDirectory=tillbridge-{program}", "WantedBy=multi-user.target",
+        "MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service",
+        f"StateDirectory=tillbridge-{program}", "WantedBy=multi-user.target",
     ):
         assert line in unit
     assert any(line.startswith("WatchdogSec=") for line in unit)

@@ -15,10 +15,11 @@ import pytest
 from tillbridge_agent.store import outbox
 from tillbridge_agent.store.database import AgentStore
 
+PACKAGES = ("tillbridge_agent", "tillbridge_server")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: systemd is on Linux only")
 
 
-@pytest.fixture(params=["tillbridge_agent", "tillbridge_server"])
+@pytest.fixture(params=PACKAGES)
 def notify(request: pytest.FixtureRequest) -> ModuleType:
     """The helper of each program; neither may import the other's."""
     return importlib.import_module(f"{request.param}.service.notify")
@@ -110,3 +111,9 @@ def _pending(listening: socket.socket) -> bytes:
         return listening.recv(100)
     except BlockingIOError:
         return b""
+
+
+def test_both_programs_have_the_same_file() -> None:
+    """Neither may import the other's, and none may fall behind."""
+    files = [importlib.import_module(f"{package}.service.notify").__file__ for package in PACKAGES]
+    assert len({Path(str(file)).read_bytes() for file in files}) == 1
