@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 _STEPS_MAX = 8
 _BUSY_S = 5.0
 _NAME_TAKEN = "name_taken "
+_FAILED_S = 60.0
 #: The spool of this import folder was made once; it is not made anew should it vanish.
 _FOLDER = "orders_folder"
 
@@ -67,7 +69,7 @@ class Placing:
                 crash.reach("order.taken")
         if await self.store.run(orders.permit, self.life):
             waiting = await self.store.run(orders.to_place)
-            taken = {_NAME_TAKEN + row["id"] for row in waiting if await self._place(row["id"], row["revision"])}
+            taken = {_NAME_TAKEN + row["id"] for row in waiting if await self._try(row["id"], row["revision"])}
             self.troubles.over(_NAME_TAKEN, but=taken)
 
     async def on_folder(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -97,6 +99,21 @@ class Placing:
             row = await self.store.run(orders.one, order, revision)
             if row is not None and row["state"] in NEVER_PLACE and row["state"] != UNCERTAIN:
                 await self._run(self.folder.drop_spool, order, revision)
+
+    async def _try(self, order: str, revision: int) -> bool:
+        """Place one order; one that makes the agent itself fail must not stop the others, nor the agent."""
+        try:
+            return await self._place(order, revision)
+        except (OSError, TryLater, sqlite3.Error):
+            raise
+        except Exception as error:
+            log.exception("order not placed", order=order)
+            self.troubles.tell(
+                f"order_failed {order}", f"Order {order} made the agent fail: {type(error).__name__}: {error}",
+                "It is tried again. Send us this message; key the order in and mark it if it cannot wait.",
+                for_s=_FAILED_S,
+            )
+            return False
 
     async def _place(self, order: str, revision: int) -> bool:
         """Go on with one order as far as the evidence allows; True when it waits for its name to be free."""

@@ -38,19 +38,27 @@ class Replies:
         self._settling = Settling(self.config.settle_s)
 
     async def look(self) -> bool:
-        """Read every settled file; True when an order moved. Raises OSError when the folder cannot be read."""
+        """Read every settled file; True when an order moved.
+
+        Raises OSError when the folder or one of its files cannot be read; every other file was read by then.
+        """
         loop = asyncio.get_running_loop()
         folder = Path(self.config.path)
         listing = await loop.run_in_executor(self.executor, list_folder, folder, self.config.pattern)
         look = self._settling.look([(seen.name, seen.signature) for seen in listing], time.monotonic())
-        moved = 0
+        moved, unread = 0, None
         for seen in [seen for seen in listing if seen.name in look.settled]:
-            data = await loop.run_in_executor(self.executor, _read, seen)
+            try:
+                data = await loop.run_in_executor(self.executor, _read, seen)
+            except OSError as error:
+                data, unread = None, error
             if data is None:
                 self._settling.wait(seen.name, time.monotonic())
                 continue
             moved += await self._take(seen.name, data)
             self._settling.done(seen.name, seen.signature)
+        if unread is not None:
+            raise unread
         return moved > 0
 
     async def _take(self, name: str, data: bytes) -> int:

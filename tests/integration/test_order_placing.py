@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from tests.integration.orders import SECOND, Chain, open_chain
 from tests.integration.ordertill import AGENT, Crash, Crashes, OrderTill, Pos
 
+from tillbridge_agent import replies
 from tillbridge_agent.imports.place import MARKS
+from tillbridge_agent.sources.folder import Seen
 from tillbridge_agent.store import orders, outbox
 from tillbridge_protocol.mailbox import MarkOrder, PlaceOrder
 from tillbridge_protocol.orders import Order, OrderLine, sign_order
@@ -174,15 +177,60 @@ def test_a_foreign_mark_is_a_question_for_a_person(till: OrderTill, chain: Chain
     assert (chain.state(order), till.pos.files()) == ("accepted", [])
 
 
-def test_an_unreadable_mark_is_a_question_too(till: OrderTill, chain: Chain) -> None:
-    """Whatever stands in it, somebody made it."""
+@pytest.mark.parametrize("content", [
+    b"", b"\x00" * 40, b'{"order":"W-1"}\n',
+    b'{"order":"W-1","revision":1,"nonce":"n","sequence":1,"file":"../../etc/passwd","sha256":""}\n',
+])
+def test_an_unreadable_mark_is_a_question_too(till: OrderTill, chain: Chain, content: bytes) -> None:
+    """Whatever stands in it, somebody made it; no name in it leads out of the import folder."""
     order = buy(chain)
     place(till, 1)
     marks = till.pos.drop / ".tillbridge" / MARKS
     marks.mkdir(parents=True, exist_ok=True)
-    (marks / f"{order}~1.mark").write_bytes(b"")
+    (marks / f"{order}~1.mark").write_bytes(content)
     place(till)
     assert (till.row(order)["state"], till.pos.files()) == ("uncertain", [])
+
+
+def test_one_order_that_makes_the_agent_fail_does_not_stop_the_others(
+    till: OrderTill, chain: Chain, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fault of ours in one order is shown; the next one is placed, and the first as soon as it can be."""
+    bad, good = buy(chain), buy(chain)
+    write = till.desk._placing.folder.write_spool
+
+    def fail(order: str, *rest: Any) -> str:
+        if order == bad:
+            raise ZeroDivisionError("a fault of ours")
+        return write(order, *rest)
+
+    monkeypatch.setattr(till.desk._placing.folder, "write_spool", fail)
+    place(till)
+    assert (till.pos.take(), till.troubles()) == ([good], ["order_failed"])
+    monkeypatch.undo()
+    place(till)
+    assert till.pos.take() == [bad]
+
+
+def test_an_answer_that_cannot_be_opened_does_not_stop_the_others(till: OrderTill, chain: Chain) -> None:
+    """A folder under the name of an answer is none; what cannot be opened is told, and the rest is read."""
+    order = buy(chain)
+    place(till)
+    read = replies._read
+
+    def locked(seen: Seen) -> bytes | None:
+        if seen.name == "0.ANS":
+            raise PermissionError(13, "in use")
+        return read(seen)
+
+    till.pos.answer("locked", name="0.ANS")
+    till.pos.answer(f"{order};OK;", name="1.ANS")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replies, "_read", locked)
+        place(till)
+        assert (till.row(order)["state"], till.troubles()) == ("accepted", ["answers_folder"])
+    place(till)
+    assert till.troubles() == []
 
 
 def test_a_spool_that_vanished_is_not_made_anew(till: OrderTill, chain: Chain) -> None:

@@ -163,7 +163,7 @@ class DropFolder:
         return self.spool / f"{order}~{revision}.tmp"
 
     def _final(self, file: str) -> Path:
-        if not file or Path(file).name != file or file in (".", ".."):
+        if not _is_plain(file):
             raise ValueError(f"{file!r} is no plain file name")
         return self.folder / file
 
@@ -230,6 +230,8 @@ def _mark_of(path: Path) -> Mark | None:
         reserved = msgspec.json.decode(first, type=_Reserved)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return UNREADABLE_MARK
+    if not _is_plain(reserved.file):
+        return UNREADABLE_MARK
     moving = ""
     if rest:
         try:
@@ -237,6 +239,11 @@ def _mark_of(path: Path) -> Mark | None:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             moving = "unreadable"
     return Mark(reserved.nonce, reserved.sequence, reserved.file, moving)
+
+
+def _is_plain(file: str) -> bool:
+    """Whether a name stays in its folder, on every system."""
+    return file not in ("", ".", "..") and not any(mark in file for mark in "/\\:\0")
 
 
 def _content(path: Path) -> str | None:

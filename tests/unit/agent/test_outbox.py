@@ -1,17 +1,19 @@
 """The outbox in its database: what freezing, settling and a new epoch do to queued changes."""
 
 import sqlite3
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tillbridge_agent.store import outbox
+from tillbridge_agent.store import order_states, outbox
 from tillbridge_agent.store.database import open_database, transact
 from tillbridge_agent.store.outbox import Sender
 from tillbridge_protocol.changes import Change, FeedInfo, FrozenBatch, decode_change, open_batch
+from tillbridge_protocol.orders import ORDERS_FEED
 from tillbridge_protocol.positions import Ack, Position
-from tillbridge_protocol.records import SaleLine, StockLevel
+from tillbridge_protocol.records import OrderState, SaleLine, StockLevel
 
 AT = "2026-03-14T09:26:53+00:00"
 SENDER = Sender("a1", "mallow", {"stock": FeedInfo("pos"), "sales": FeedInfo("pos")})
@@ -32,8 +34,6 @@ def stock(code: str, count: int) -> Change:
 
 def sale(number: str) -> Change:
     """A sale line."""
-    from datetime import UTC, datetime
-
     line = SaleLine(number, "001", Decimal(1), datetime(2026, 3, 14, tzinfo=UTC))
     return Change("sales", "sale_line", number, "put", line)
 
@@ -155,3 +155,65 @@ def test_events_of_a_new_epoch_are_the_same_bytes(conn: sqlite3.Connection) -> N
     again = open_batch(frozen(conn).body).changes
     assert bytes(again[0]) == bytes(open_batch(sent.body).changes[1])
     assert len(again) == 2
+
+
+def order_state(number: str) -> Change:
+    """A state of an order."""
+    record = OrderState(number, "W-1", 1, "received", datetime(2026, 3, 14, tzinfo=UTC))
+    return Change(ORDERS_FEED, "order_state", number, "put", record)
+
+
+def test_states_of_orders_go_first_and_are_counted(conn: sqlite3.Connection) -> None:
+    """Before state and before other events, also while full states are owed; unacked until the ack."""
+    transact(conn, outbox.put_changes, [sale("R1"), stock("001", 5), order_state("s1"), order_state("s2")], AT)
+    conn.execute(
+        "INSERT INTO feed (name, fingerprint, config, file, sha256, encoding, columns, rows, counts, bytes, mtime_ns, "
+        "accepted_at, full) VALUES ('other', '', '', '', '', '', '[]', 9, '[0,0,0,0,1]', 0, 0, ?, 1)", (AT,),
+    )
+    batch = frozen(conn)
+    assert keys(batch) == ["s1", "s2", "001=5"]
+    assert transact(conn, order_states.unacked)
+    transact(conn, outbox.settle, ack(batch, 0))
+    assert not transact(conn, order_states.unacked)
+
+
+def test_a_feed_is_confirmed_only_when_nothing_of_it_waits(conn: sqlite3.Connection) -> None:
+    """Neither queued nor in flight nor owed in full; then the heartbeat may say when its last file was true."""
+    conn.execute(
+        "INSERT INTO feed (name, fingerprint, config, file, sha256, encoding, columns, rows, counts, bytes, mtime_ns, "
+        "accepted_at, as_of_from, as_of_to, as_of_kind, full) "
+        "VALUES ('stock', '', '', '', '', '', '[]', 9, '[0,0,0,0,1]', 0, 0, ?, ?, ?, 'observed', 0)", (AT, AT, AT),
+    )
+    assert set(transact(conn, outbox.confirmed)) == {"stock"}
+    transact(conn, outbox.put_changes, [stock("001", 5)], AT)
+    assert transact(conn, outbox.confirmed) == {}
+    batch = frozen(conn)
+    assert transact(conn, outbox.confirmed) == {}
+    transact(conn, outbox.settle, ack(batch, 1))
+    assert transact(conn, outbox.confirmed)["stock"].kind == "observed"
+    conn.execute("UPDATE feed SET full = 1")
+    assert transact(conn, outbox.confirmed) == {}
+
+
+def test_a_new_epoch_tells_every_order_that_is_not_final(conn: sqlite3.Connection) -> None:
+    """Its present state under a fresh id, of the newest revision only; what was counted or called off is quiet."""
+    for order, revision, state in (("A", 1, "cancelled"), ("A", 2, "taken"), ("B", 1, "accepted"), ("C", 1, "counted")):
+        conn.execute(
+            "INSERT INTO web_order (id, revision, state, sha256, placed_at, received_at, state_at, confirmed) "
+            "VALUES (?, ?, ?, '', '', ?, ?, 1)", (order, revision, state, AT, AT),
+        )
+    transact(conn, outbox.start_epoch, "e2")
+    told = [decode_change(raw).record for raw in open_batch(frozen(conn).body).changes]
+    assert [(one.order, one.revision, one.state) for one in told if isinstance(one, OrderState)] == [
+        ("A", 2, "taken"), ("B", 1, "accepted"),
+    ]
+
+
+def test_an_empty_batch_begins_an_epoch_once(conn: sqlite3.Connection) -> None:
+    """Head office then knows where this agent stands, although it has nothing to say."""
+    batch = transact(conn, outbox.freeze_nothing, SENDER, AT)
+    assert batch is not None
+    assert (batch.seq, keys(batch)) == (1, [])
+    assert transact(conn, outbox.freeze_nothing, SENDER, AT) is None
+    transact(conn, outbox.settle, ack(batch, 1))
+    assert transact(conn, outbox.freeze_nothing, SENDER, AT) is None
