@@ -283,3 +283,15 @@ def live(till: OrderTill, what: Callable[[], Any]) -> bool:
         till.again()
         return True
     return False
+
+
+def buy(chain: Chain) -> str:
+    """One order in the mailbox."""
+    order = chain.buys(pear=1)
+    assert chain.sends() == [AGENT]
+    return order
+
+
+def place(till: OrderTill, rounds: int = 8) -> None:
+    """Let everything happen that can."""
+    asyncio.run(till.rest(rounds))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.orders import SECOND, Chain, open_chain
-from tests.integration.ordertill import Crash, Crashes, OrderTill, Pos, live
+from tests.integration.ordertill import Crash, Crashes, OrderTill, Pos, buy, live
 
 from tillbridge_agent.core.uplink import State
 from tillbridge_agent.crash import ORDER_POINTS
@@ -34,13 +34,6 @@ def till(tmp_path: Path, chain: Chain) -> Iterator[OrderTill]:
 def crashes(monkeypatch: pytest.MonkeyPatch) -> Crashes:
     """Crash points to arm."""
     return Crashes(monkeypatch)
-
-
-def buy(chain: Chain) -> str:
-    """One order in the mailbox."""
-    order = chain.buys(pear=1)
-    chain.sends()
-    return order
 
 
 def settle(till: OrderTill) -> None:

@@ -12,11 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from tests.integration.orders import SECOND, Chain, open_chain
-from tests.integration.ordertill import AGENT, Crash, Crashes, OrderTill, Pos
+from tests.integration.ordertill import AGENT, OrderTill, Pos, buy, place
 
-from tillbridge_agent import replies
 from tillbridge_agent.imports.place import MARKS
-from tillbridge_agent.sources.folder import Seen
 from tillbridge_agent.store import orders, outbox
 from tillbridge_protocol.mailbox import MarkOrder, PlaceOrder
 from tillbridge_protocol.orders import Order, OrderLine, sign_order
@@ -38,24 +36,6 @@ def till(tmp_path: Path, chain: Chain) -> Iterator[OrderTill]:
     opened = OrderTill(tmp_path, chain, Pos(tmp_path / "pos"))
     yield opened
     opened.end()
-
-
-@pytest.fixture
-def crashes(monkeypatch: pytest.MonkeyPatch) -> Crashes:
-    """Crash points to arm."""
-    return Crashes(monkeypatch)
-
-
-def buy(chain: Chain) -> str:
-    """One order in the mailbox."""
-    order = chain.buys(pear=1)
-    assert chain.sends() == [AGENT]
-    return order
-
-
-def place(till: OrderTill, rounds: int = 8) -> None:
-    """Let everything happen that can."""
-    asyncio.run(till.rest(rounds))
 
 
 def test_an_order_becomes_one_file_and_every_step_is_told(till: OrderTill, chain: Chain) -> None:
@@ -212,27 +192,6 @@ def test_one_order_that_makes_the_agent_fail_does_not_stop_the_others(
     assert till.pos.take() == [bad]
 
 
-def test_an_answer_that_cannot_be_opened_does_not_stop_the_others(till: OrderTill, chain: Chain) -> None:
-    """A folder under the name of an answer is none; what cannot be opened is told, and the rest is read."""
-    order = buy(chain)
-    place(till)
-    read = replies._read
-
-    def locked(seen: Seen) -> bytes | None:
-        if seen.name == "0.ANS":
-            raise PermissionError(13, "in use")
-        return read(seen)
-
-    till.pos.answer("locked", name="0.ANS")
-    till.pos.answer(f"{order};OK;", name="1.ANS")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replies, "_read", locked)
-        place(till)
-        assert (till.row(order)["state"], till.troubles()) == ("accepted", ["answers_folder"])
-    place(till)
-    assert till.troubles() == []
-
-
 def test_a_spool_that_vanished_is_not_made_anew(till: OrderTill, chain: Chain) -> None:
     """Without the marks nobody could tell what was placed."""
     buy(chain)
@@ -242,64 +201,6 @@ def test_a_spool_that_vanished_is_not_made_anew(till: OrderTill, chain: Chain) -
     buy(chain)
     place(till)
     assert (till.pos.files(), till.troubles()) == ([], ["orders_folder"])
-
-
-def test_an_answer_before_our_own_published_is_not_lost(till: OrderTill, chain: Chain, crashes: Crashes) -> None:
-    """The till takes the file and answers at once; the process dies before it has committed `published`."""
-    order = buy(chain)
-    crashes.arm("order.folder_synced")
-    with pytest.raises(Crash):
-        place(till)
-    assert till.pos.take() == [order]
-    till.pos.answer(f"{order};OK;")
-    till.again()
-    assert till.row(order)["state"] == "ready"
-    till.line = False
-    place(till, 2)
-    assert till.row(order)["state"] == "accepted"
-    till.line = True
-    place(till)
-    assert (till.row(order)["state"], chain.state(order)) == ("accepted", "accepted")
-    assert till.pos.imported == {order: 1}
-
-
-def test_answers_late_twice_unknown_and_contrary(till: OrderTill, chain: Chain) -> None:
-    """A repeated answer changes nothing; one that cannot be so is shown."""
-    first, second = buy(chain), buy(chain)
-    place(till)
-    till.pos.take()
-    till.pos.answer(f"{first};ERR;unknown item", f"{second};OK;")
-    place(till)
-    assert (chain.state(first), chain.state(second)) == ("rejected", "accepted")
-    assert chain.shown(first)["message"] == "unknown item"
-    till.pos.answer(f"{first.lower()};OK;")
-    place(till)
-    assert chain.state(first) == "accepted"
-    till.pos.answer(f"{second};ERR;no", "WINDOW-9999-QQQ;OK;", f"{first};OK;again")
-    place(till)
-    assert (chain.state(first), chain.state(second)) == ("accepted", "accepted")
-    [odd] = till.run(lambda conn: conn.execute("SELECT problem FROM order_answer WHERE problem IS NOT NULL").fetchall())
-    assert "Line 1: The till says it refuses order" in odd["problem"]
-    assert "Line 2: The till answers for order WINDOW-9999-QQQ" in odd["problem"]
-    assert "Line 3" not in odd["problem"]
-
-
-def test_a_growing_answer_file_says_each_line_once(till: OrderTill, chain: Chain) -> None:
-    """A no of the first try is not a no of the second one."""
-    order = buy(chain)
-    place(till)
-    till.pos.take()
-    till.pos.answer(f"{order};ERR;no such item", name="ALL.ANS")
-    place(till)
-    assert chain.state(order) == "rejected"
-    chain.mark(order, "again")
-    chain.sends()
-    place(till)
-    assert till.row(order)["revision"] == 2
-    till.pos.answer(f"{order};ERR;no such item", "x;OK;", name="ALL.ANS")
-    place(till)
-    assert chain.state(order) == "published"
-    assert till.pos.take() == [order]
 
 
 def test_a_higher_revision_replaces_one_that_waits(till: OrderTill, chain: Chain) -> None:
