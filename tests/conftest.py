@@ -28,8 +28,9 @@ REQUIRED = {"browser": "TILLBRIDGE_REQUIRE_BROWSER", "postgresql": "TILLBRIDGE_R
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the make targets `golden` and `sim`."""
+    """Options of the make targets `golden`, `sim` and `store`."""
     parser.addoption("--update-golden", action="store_true", help="write the expected files of tests/golden anew")
+    parser.addoption("--sequences", type=int, default=3, help="random sequences told to both databases")
     parser.addoption("--seeds", type=int, default=1000, help="how many seeds the simulation runs")
 
 

@@ -113,7 +113,7 @@ def _open_holds(
             judgement.hold_of[shift.key] is None and (shift.breaker, shift.cause) == (breaker, cause)
             for shift in judgement.held
         )
-        hold_id = _hold_id(storefront.id, breaker, cause, tally.holds) if tripped else None
+        hold_id = _hold_id(conn, storefront.id, breaker, cause, tally.holds) if tripped else None
         if hold_id is not None:
             opened[breaker, cause] = hold_id
             conn.execute(hold.insert().values(
@@ -148,9 +148,17 @@ def _refresh(conn: sa.Connection, hold_id: str, joined: Sequence[Shift], spent: 
     conn.execute(hold.update().where(hold.c.id == hold_id).values(**values))
 
 
-def _hold_id(storefront: str, breaker: str, cause: Cause, number: int) -> str:
-    """The same cause makes the same ids, so that deciding again after a crash makes the same hold."""
-    return f"b-{hashlib.sha256(f'{storefront}|{breaker}|{cause.key}'.encode()).hexdigest()[:12]}-{number}"
+def _hold_id(conn: sa.Connection, storefront: str, breaker: str, cause: Cause, number: int) -> str:
+    """The same cause makes the same ids, so that deciding again after a crash makes the same hold.
+
+    A tally that was forgotten counts from 1 again, but holds are kept: the next free number it is.
+    """
+    stem = f"b-{hashlib.sha256(f'{storefront}|{breaker}|{cause.key}'.encode()).hexdigest()[:12]}-"
+    # Every number lies between the stem and the stem with a colon, the character after 9.
+    taken = set(conn.execute(sa.select(hold.c.id).where(hold.c.id.between(stem, f"{stem}:"))).scalars())
+    while f"{stem}{number}" in taken:
+        number += 1
+    return f"{stem}{number}"
 
 
 def _words(storefront: StorefrontConfig, breaker: str, cause: Cause, limits: BreakersConfig) -> dict[str, str]:

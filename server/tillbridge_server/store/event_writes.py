@@ -29,7 +29,7 @@ def append(
         if content in versions:
             continue
         versions.append(content)
-        ledger_id = change.key if len(versions) == 1 else _beside(known, change, len(versions))
+        ledger_id = change.key if len(versions) == 1 else _beside(conn, where, known, change, len(versions))
         known.setdefault((change.kind, ledger_id), [content])
         conn.execute(ledger.insert().values(_row(where, ledger_id, change, content)))
         if len(versions) > 1:
@@ -37,11 +37,13 @@ def append(
             yield index, ProtocolError("conflict", message)
 
 
-def _beside(known: Mapping[tuple[str, str], list[str]], change: Change, number: int) -> str:
-    """The id under which a conflicting content is kept; a till may itself write ids such as "R1!2"."""
-    while (change.kind, f"{change.key}!{number}") in known:
+def _beside(
+    conn: sa.Connection, where: Where, known: Mapping[tuple[str, str], list[str]], change: Change, number: int,
+) -> str:
+    """The id under which a conflicting content is kept; a till may itself write, or have written, "R1!2"."""
+    while (change.kind, beside := f"{change.key}!{number}") in known or _content(conn, where, change.kind, beside):
         number += 1
-    return f"{change.key}!{number}"
+    return beside
 
 
 def content_of(kind: str, record: Record) -> str:
@@ -67,15 +69,16 @@ def _known(conn: sa.Connection, where: Where, changes: list[Change]) -> dict[tup
 def _conflicts(conn: sa.Connection, where: Where, kind: str, key: str) -> list[str]:
     """Further contents under "<id>!2", "<id>!3" and so on; almost always none."""
     contents: list[str] = []
-    while True:
-        query = sa.select(ledger.c.content).where(
-            ledger.c.location_id == where.location, ledger.c.kind == kind,
-            ledger.c.id == f"{key}!{len(contents) + 2}",
-        )
-        content = conn.execute(query).scalar()
-        if content is None:
-            return contents
+    while (content := _content(conn, where, kind, f"{key}!{len(contents) + 2}")) is not None:
         contents.append(content)
+    return contents
+
+
+def _content(conn: sa.Connection, where: Where, kind: str, ledger_id: str) -> str | None:
+    """The content that stands in the ledger under this id."""
+    return conn.execute(sa.select(ledger.c.content).where(
+        ledger.c.location_id == where.location, ledger.c.kind == kind, ledger.c.id == ledger_id
+    )).scalar()
 
 
 def _row(where: Where, ledger_id: str, change: Change, content: str) -> dict[str, object]:

@@ -210,7 +210,7 @@ def _movements(
             )
             if at is not None:
                 query = query.where(ledger.c.applied_at <= at)
-            for row in conn.execute(query).mappings():
+            for row in conn.execute(query.order_by(ledger.c.at, ledger.c.kind, ledger.c.id)).mappings():
                 scanned = row["kind"] == "scan"
                 pieces = Decimal(1) if scanned else row["quantity"]
                 line = Movement(place, row["id"], pieces, row["at"], source_of({**row}), scanned)
@@ -223,7 +223,9 @@ def _reservations(
 ) -> dict[str, list[Reservation]]:
     found: dict[str, list[Reservation]] = defaultdict(list)
     for some in chunks(variants):
-        query = sa.select(reservation).where(reservation.c.variant_id.in_(some))
+        query = sa.select(reservation).where(reservation.c.variant_id.in_(some)).order_by(
+            reservation.c.location_id, reservation.c.order_id, reservation.c.line
+        )
         if at is None:
             query = query.where(reservation.c.state == "open")
         else:

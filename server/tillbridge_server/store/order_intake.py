@@ -122,7 +122,7 @@ def send_routed(conn: sa.Connection, sign: Sign, now: dt.datetime) -> list[str]:
 
 def withdraw(conn: sa.Connection, agent_id: str, now: dt.datetime) -> None:
     """The agent is believed no more: what it never confirmed to have is free again, what it has is in doubt."""
-    query = sa.select(web_order).where(web_order.c.agent_id == agent_id).with_for_update()
+    query = sa.select(web_order).where(web_order.c.agent_id == agent_id).order_by(web_order.c.id).with_for_update()
     for row in conn.execute(query).mappings().all():
         free = {"location_id": None, "agent_id": None, "revision": row["revision"] + 1}
         if step(conn, row, "withdraw", now=now, message="Its agent was revoked before it had the order.", **free):
@@ -193,7 +193,7 @@ def codes_at(conn: sa.Connection, location: str, variants: Sequence[str]) -> dic
 def _candidates(conn: sa.Connection) -> list[Candidate]:
     """Every location with the agent that can place orders there, the one heard from latest if there are several."""
     active = sa.select(agent_table).where(agent_table.c.status == "active")
-    heard = active.order_by(agent_table.c.last_seen_at.nulls_first())
+    heard = active.order_by(agent_table.c.last_seen_at.nulls_first(), agent_table.c.id)
     agents: dict[str, tuple[str | None, str]] = {}
     for row in conn.execute(heard).mappings():
         beat = msgspec.json.decode(row["heartbeat"], type=_Beat) if row["heartbeat"] else _Beat()

@@ -25,16 +25,16 @@ def swap(conn: sa.Connection, where: Where, part: FullPart, info: FeedInfo) -> i
 
     What the full state does not name is gone, unless absence means nothing for this feed.
     """
-    shadow = conn.execute(
-        _of_feed(sa.select(fact_shadow), where, part.feed).where(fact_shadow.c.full_id == part.id)
-    ).mappings().all()
+    parts = _of_feed(sa.select(fact_shadow), where, part.feed).where(fact_shadow.c.full_id == part.id)
+    shadow = conn.execute(parts.order_by(fact_shadow.c.kind, fact_shadow.c.code)).mappings().all()
     rows: list[dict[str, Any]] = [{key: value for key, value in row.items() if key != "full_id"} for row in shadow]
     for row in rows:
         row["applied_at"] = where.now
     if info.absence != "nothing":
         named = {(row["kind"], row["code"]) for row in rows}
         facts = _of_feed(sa.select(fact.c.kind, fact.c.code), where, part.feed, fact)
-        present = [(row.kind, row.code) for row in conn.execute(facts.where(~fact.c.gone))]
+        here = facts.where(~fact.c.gone).order_by(fact.c.kind, fact.c.code)
+        present = [(row.kind, row.code) for row in conn.execute(here)]
         rows += [_gone_row(where, part.feed, kind, code) for kind, code in present if (kind, code) not in named]
     differing = write_rows(conn, where, {part.feed: info.numbering}, rows)
     conn.execute(_of_feed(fact_shadow.delete(), where, part.feed))

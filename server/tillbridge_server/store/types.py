@@ -11,10 +11,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import types
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 
-_BY_CODE_POINT = "C"
-String = sa.String().with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
-Text = sa.Text().with_variant(sa.Text(collation=_BY_CODE_POINT), "postgresql")
+
+class _ByCodePoint(sa.String):
+    """Text of any length on PostgreSQL, sorted and compared by code point."""
+
+
+@compiles(_ByCodePoint, "postgresql")
+def _declared(element: _ByCodePoint, compiler: Any, **options: Any) -> str:
+    """In the declaration of a column only: SQLAlchemy gives values a type too, where a collation is in the way."""
+    return 'VARCHAR COLLATE "C"'
+
+
+String = sa.String().with_variant(_ByCodePoint(), "postgresql")
+Text = sa.Text().with_variant(_ByCodePoint(), "postgresql")
 #: INTEGER on SQLite, whose integers have 64 bits anyway and which counts up only a key of this very name.
 Integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -22,7 +33,7 @@ Integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 class InstantType(types.TypeDecorator[dt.datetime]):
     """An aware UTC datetime as fixed-width ISO text, so that text order is time order."""
 
-    impl = sa.String(27).with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
+    impl = sa.String(27).with_variant(_ByCodePoint(), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> str | None:
@@ -37,7 +48,7 @@ class InstantType(types.TypeDecorator[dt.datetime]):
 class DecimalType(types.TypeDecorator[Decimal]):
     """A Decimal as its exact text; never compared or summed in SQL."""
 
-    impl = sa.String(40).with_variant(sa.String(collation=_BY_CODE_POINT), "postgresql")
+    impl = sa.String(40).with_variant(_ByCodePoint(), "postgresql")
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:

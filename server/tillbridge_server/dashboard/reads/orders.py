@@ -151,7 +151,8 @@ def waiting_groups(conn: sa.Connection, now: datetime) -> list[Waiting]:
         sa.select(web_order.c.state, web_order.c.location_id, location.c.name, sa.func.count().label("n"), since,
                   sa.func.min(web_order.c.id).label("first"))
         .outerjoin(location, location.c.id == web_order.c.location_id)
-        .where(waiting(now)).group_by(web_order.c.state, web_order.c.location_id, location.c.name).order_by(since)
+        .where(waiting(now)).group_by(web_order.c.state, web_order.c.location_id, location.c.name)
+        .order_by(since, web_order.c.state, web_order.c.location_id)
     )
     groups = conn.execute(query).all()
     alone: dict[str, OrderRow] = {}
@@ -219,7 +220,7 @@ def one_order(conn: sa.Connection, order_id: str, now: datetime) -> OrderPicture
     rows = _rows(conn, query, now)
     if not rows:
         return None
-    places = conn.execute(sa.select(location).order_by(location.c.name)).all()
+    places = conn.execute(sa.select(location).order_by(location.c.name, location.c.id)).all()
     names = {row.id: row.name for row in places}
     steps = conn.execute(sa.select(order_step).where(order_step.c.order_id == order_id).order_by(order_step.c.n.desc()))
     shopper = conn.scalar(query.with_only_columns(web_order.c.shopper))

@@ -133,7 +133,7 @@ def locations_named(conn: sa.Connection, q: str) -> list[tuple[str, str]]:
     query = sa.select(location.c.id, location.c.name).where(
         sa.or_(location.c.id == q.strip(), location.c.name.icontains(q.strip(), autoescape=True))
     )
-    return [(row.id, row.name) for row in conn.execute(query.order_by(location.c.name).limit(PAGE))]
+    return [(row.id, row.name) for row in conn.execute(query.order_by(location.c.name, location.c.id).limit(PAGE))]
 
 
 def location_names(conn: sa.Connection) -> dict[str, str]:
@@ -152,7 +152,7 @@ def facts_of(conn: sa.Connection, variant_id: str, kinds: tuple[str, ...]) -> li
             fact.c.kind.in_(kinds), fact.c.code == numbering_code.c.code,
         ))
         .where(numbering_code.c.variant_id == variant_id)
-        .order_by(fact.c.location_id, fact.c.feed, fact.c.kind)
+        .order_by(fact.c.location_id, fact.c.feed, fact.c.kind, fact.c.code)
     )
     return list(conn.execute(query).all())
 
@@ -223,7 +223,7 @@ def stock_by_location(conn: sa.Connection, variant_id: str) -> list[StockRow]:
         held[row.location_id] = held.get(row.location_id, Decimal(0)) + row.quantity - row.counted
     places = sa.select(location).where(sa.exists().where(feed.c.location_id == location.c.id))
     rows = []
-    for place in conn.execute(places.order_by(location.c.name)):
+    for place in conn.execute(places.order_by(location.c.name, location.c.id)):
         said = facts.get(place.id)
         known = said is not None and not said.gone
         rows.append(StockRow(
@@ -246,7 +246,8 @@ def promised_nowhere(conn: sa.Connection, variant_id: str) -> Decimal:
 def variant_codes(conn: sa.Connection, variant_id: str) -> list[tuple[str, str]]:
     """(numbering, code) pairs of a variant; empty when there is no such variant."""
     query = sa.select(numbering_code.c.numbering, numbering_code.c.code)
-    found = conn.execute(query.where(numbering_code.c.variant_id == variant_id).order_by(numbering_code.c.numbering))
+    by_code = numbering_code.c.numbering, numbering_code.c.code
+    found = conn.execute(query.where(numbering_code.c.variant_id == variant_id).order_by(*by_code))
     return [(row.numbering, row.code) for row in found]
 
 

@@ -98,7 +98,7 @@ def _sales(conn: sa.Connection, variant_id: str, names: dict[str, str]) -> list[
             ledger.c.kind == "sale_line", ledger.c.code == numbering_code.c.code,
         ))
         .where(numbering_code.c.variant_id == variant_id)
-        .order_by(ledger.c.at.desc())
+        .order_by(ledger.c.at.desc(), ledger.c.location_id, ledger.c.id)
         .limit(LINES_MAX)
     )
     events = []

@@ -83,7 +83,7 @@ def _hold_rows(conn: sa.Connection, query: sa.Select[Any]) -> list[HoldRow]:
 
 def open_holds(conn: sa.Connection) -> list[HoldRow]:
     """Everything that waits for a decision, most affected first, then the oldest."""
-    query = sa.select(hold).where(hold.c.state == "open").order_by(hold.c.affected.desc(), hold.c.since)
+    query = sa.select(hold).where(hold.c.state == "open").order_by(hold.c.affected.desc(), hold.c.since, hold.c.id)
     return _hold_rows(conn, query)
 
 
@@ -99,7 +99,8 @@ def one_hold(conn: sa.Connection, hold_id: str) -> HoldRow | None:
 
 def decided_holds(conn: sa.Connection, limit: int = ROWS) -> list[HoldRow]:
     """The last decided ones, newest first."""
-    query = sa.select(hold).where(hold.c.decided_by.is_not(None)).order_by(hold.c.decided_at.desc()).limit(limit)
+    newest_first = hold.c.decided_at.desc(), hold.c.id
+    query = sa.select(hold).where(hold.c.decided_by.is_not(None)).order_by(*newest_first).limit(limit)
     return _hold_rows(conn, query)
 
 
@@ -197,7 +198,9 @@ class Published:
 def last_published(conn: sa.Connection, limit: int = 8) -> list[Published]:
     """The newest publications with the newest fact that was there when each was made."""
     names = {row.id: row.name for row in conn.execute(sa.select(location.c.id, location.c.name))}
-    newest = conn.execute(sa.select(publication).order_by(publication.c.published_at.desc()).limit(limit)).all()
+    p = publication.c
+    query = sa.select(publication).order_by(p.published_at.desc(), p.storefront, p.variant_id)
+    newest = conn.execute(query.limit(limit)).all()
     found = []
     for row in newest:
         value = json_object(row.value)
@@ -228,7 +231,7 @@ def _version_before(conn: sa.Connection, row: Any) -> dict[str, Any]:
 def dead_letters(conn: sa.Connection, limit: int = ROWS) -> tuple[list[Any], int]:
     """The newest dead letters without their payload, and how many there are."""
     d = dead_letter.c
-    query = sa.select(d.id, d.origin, d.place, d.since, d.code, d.message).order_by(d.since.desc()).limit(limit)
+    query = sa.select(d.id, d.origin, d.place, d.since, d.code, d.message).order_by(d.since.desc(), d.id).limit(limit)
     total = conn.scalar(sa.select(sa.func.count()).select_from(dead_letter)) or 0
     return list(conn.execute(query).all()), total
 
@@ -239,7 +242,7 @@ def dead_letters_by_place(conn: sa.Connection) -> list[Any]:
     query = sa.select(
         d.origin, d.place, d.code, sa.func.count().label("n"), sa.func.min(d.since).label("since"),
         sa.func.max(d.message).label("message"),
-    ).group_by(d.origin, d.place, d.code).order_by(sa.desc("n"))
+    ).group_by(d.origin, d.place, d.code).order_by(sa.desc("n"), d.origin, d.place, d.code)
     return list(conn.execute(query).all())
 
 
