@@ -3,7 +3,7 @@
 from concurrent.futures import Future
 from pathlib import Path
 
-from tests.installers.machine import CannotRun, debootstrap, in_chroot
+from tests.installers.machine import CannotRun, debootstrap, without_booting
 from tests.installers.packages import Built
 
 _SCRIPT = """
@@ -18,7 +18,8 @@ names = [one.name for one in pkgutil.walk_packages(__import__(sys.argv[1]).__pat
 END
 done
 printf 'ArtNr;Bestand\\n0100;3\\n' > STOCK.CSV
-printf 'name = "stock"\\n[mapping]\\nkey = ["ArtNr"]\\n[mapping.stock_level]\\non_hand = "Bestand"\\n' > feed.toml
+printf '%s\\n' 'name = "stock"' '[reader]' 'format = "delimited"' '[mapping]' 'key = ["ArtNr"]' \\
+    '[mapping.stock_level]' 'on_hand = "Bestand"' > feed.toml
 tillbridge-agent check feed.toml STOCK.CSV | grep -q 'on_hand 3'
 tillbridge-server init >/dev/null
 test -f /var/lib/tillbridge-server/tillbridge.db
@@ -35,5 +36,5 @@ def try_on_debian_13(root: Path, address: str, packages: "Future[dict[str, Built
         return f"NOT RUN: Debian 13: {why}"
     for built in packages.result().values():
         (root / "root" / built.now.name).write_bytes(built.now.read_bytes())
-    said = in_chroot(root, _SCRIPT)
+    said = without_booting(root, _SCRIPT)
     return f"Debian 13: installed, loaded, used and purged with {said.splitlines()[0]}, not booted"
