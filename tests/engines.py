@@ -9,7 +9,6 @@ import importlib.util
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,9 @@ STARTS_WITHIN_S = 60.0
 #: It has to be quick, not safe: no waiting for the disk, and little memory.
 SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=100")
 
+#: The server ends when our end of the pipe is closed, also because a test run was killed and could close nothing.
+_WATCHED = 'exec 3<&0; "$@" 3<&- </dev/null & server=$!; (read -r _ <&3; kill -INT $server) & wait $server'
+
 
 class NoPostgres(Exception):
     """There is none here; the text says why."""
@@ -53,8 +55,9 @@ class Postgres:
             settings = [word for one in SETTINGS for word in ("-c", one)]
             with (self.folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    [programs / "postgres", "-D", "data", "-k", self.folder, "-h", "", *settings],
-                    cwd=self.folder, stdout=log, stderr=log, **self._as,
+                    ["sh", "-c", _WATCHED, "sh", programs / "postgres", "-D", "data", "-k", self.folder, "-h", "",
+                     *settings],
+                    cwd=self.folder, stdin=subprocess.PIPE, stdout=log, stderr=log, **self._as,
                 )
             self._wait()
         except (OSError, subprocess.CalledProcessError, NoPostgres) as error:
@@ -100,8 +103,7 @@ class Postgres:
         """End the server, and its files with it."""
         for engine in self._engines.values():
             engine.dispose()
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+        self._process.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _wait(self) -> None:
@@ -112,7 +114,7 @@ class Postgres:
                 return self._tell("SELECT 1")
             except sa.exc.OperationalError as error:
                 if self._process.poll() is not None or time.monotonic() > ends:
-                    self._process.kill()
+                    self._process.communicate()
                     said = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
                     raise NoPostgres(f"{error.orig}\n{said[-2000:]}") from error
             time.sleep(0.02)
