@@ -156,10 +156,10 @@ def feeds(folder: Path) -> tuple[FeedConfig, FeedConfig]:
 
 
 class World:
-    """The history of one seed; `story` is what a failure prints."""
+    """The history of one seed; `story` is what a failure prints. `sells`: a storefront sends web orders."""
 
-    def __init__(self, seed: int, folder: Path, template: bytes, plan: FaultPlan) -> None:
-        self.rng = Random(seed)
+    def __init__(self, seed: int, folder: Path, template: bytes, plan: FaultPlan, *, sells: bool = True) -> None:
+        self.rng, self.sells = Random(seed), sells
         self.plan, self.folder, self.template = plan, folder, template
         self.story: list[str] = [f"seed {seed}, faults {plan}"]
         self.at_s = 0.0
@@ -218,7 +218,8 @@ class World:
         )
         self.capture = Capture(store, self.state / "copies", self.now)
         self.journals = Journals(store, self.now)
-        self.web.boot(store)
+        if self.sells:
+            self.web.boot(store)
         infos = {feed.name: FeedInfo(numbering=feed.numbering, absence=feed.absence) for feed in self.feeds}
         self.lane = BatchLane(
             store, self.wire, Uplink(heartbeat_s=20.0), self.fulls, Sender(AGENT, LOCATION, infos), self._heartbeat,
@@ -228,7 +229,8 @@ class World:
     async def _heartbeat(self) -> Heartbeat:
         seen = transact(self.connection, outbox.confirmed)
         feeds = [FeedHealth(name, "idle", as_of=as_of) for name, as_of in seen.items()]
-        return Heartbeat("0", self.now(), 0, 0, None, feeds, [], [], 0, {}, OrdersHealth())
+        health = OrdersHealth() if self.sells else None
+        return Heartbeat("0", self.now(), 0, 0, None, feeds, [], [], 0, {}, health)
 
     def look(self) -> None:
         """What the two feed watches do: list, let settle, hand settled files on."""
