@@ -74,7 +74,7 @@ class Postgres:
         """A new database, empty or with every table; returns its address."""
         name = database or f"made_{next(self._names)}"
         template = "template" if migrated and name != "template" else "template0"
-        self._tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         if name == "template":
             engine = make_engine(self.url(name))
             migrate(engine)
@@ -83,7 +83,7 @@ class Postgres:
 
     def drop(self, url: str) -> None:
         """Throw a database away, whoever uses it."""
-        self._tell(f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
+        self.tell(f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
 
     def emptied(self, number: int) -> sa.Engine:
         """The engine of one of the databases that tests use one after the other; its tables are empty."""
@@ -111,7 +111,7 @@ class Postgres:
         ends = time.monotonic() + STARTS_WITHIN_S
         while True:
             try:
-                return self._tell("SELECT 1")
+                return self.tell("SELECT 1")
             except sa.exc.OperationalError as error:
                 if self._process.poll() is not None or time.monotonic() > ends:
                     self._process.communicate()
@@ -119,7 +119,7 @@ class Postgres:
                     raise NoPostgres(f"{error.orig}\n{said[-2000:]}") from error
             time.sleep(0.02)
 
-    def _tell(self, sql: str) -> None:
+    def tell(self, sql: str) -> None:
         """One statement outside of any transaction."""
         engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as conn:

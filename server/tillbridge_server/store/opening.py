@@ -25,8 +25,10 @@ def open_database(config: ServerConfig) -> sa.Engine:
     try:
         _check_encoding(engine, config)
         migrate(engine)
-    except OperationalError as error:
+    except Exception as error:
         engine.dispose()
+        if not isinstance(error, OperationalError):
+            raise
         said = str(error.orig).strip()
         raise TryLater(f"The database cannot be used now: {said}",
                        f"Look whether it runs and lets this server in; its address is `database` in {config.path}.",
