@@ -5,6 +5,7 @@ request that is not signed at all gets a plain refusal, on which no agent acts.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from tillbridge_server.store.order_proof import Moves
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5.0
+#: Where several processes share the database, a waiting poll looks for mail of the others this often.
+LOOK_AGAIN_S = 2.0
 
 
 @dataclass
@@ -120,17 +123,27 @@ class AgentApi:
         event.clear()
         answer = await self.store.run(inbox.receive_poll, agent_id, poll, lane, now=self.clock())
         if isinstance(answer, Mail) and not answer.messages and not poll.standings:
-            try:
-                await asyncio.wait_for(event.wait(), max(0.0, min(poll.wait_s, POLL_WAIT_S_MAX)))
-            except TimeoutError:
-                return 200, answer
-            answer = await self.store.run(inbox.receive_poll, agent_id, Poll(), lane, now=self.clock())
+            answer = await self._wait_for_mail(answer, agent_id, lane, min(poll.wait_s, POLL_WAIT_S_MAX))
         if isinstance(answer, Resync):
             return CODES["resync"].status, answer
         crash.reach("mail.collected")
         if answer.standings is not None:
             crash.reach("standings.committed")
         return 200, answer
+
+    async def _wait_for_mail(self, answer: Mail, agent_id: str, lane: Lane, wait_s: float) -> Mail | Resync:
+        """What a poll is told that waits; mail that another process left is looked for now and then."""
+        event, clock = self.mail[agent_id], asyncio.get_running_loop().time
+        found: Mail | Resync = answer
+        ends = clock() + wait_s
+        while not event.is_set() and (left := ends - clock()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(left, LOOK_AGAIN_S) if self.store.shared else left)
+            if event.is_set() or self.store.shared:
+                found = await self.store.run(inbox.receive_poll, agent_id, Poll(), lane, now=self.clock())
+                if isinstance(found, Resync) or found.messages:
+                    break
+        return found
 
     async def _enroll(self, request: web.Request, body: bytes) -> tuple[int, object]:
         wanted = _decode(body, EnrollRequest)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,8 +19,10 @@ from tests.faults.programs import Program, Story, command, run, server_verb, unt
 from tests.integration.office import Office, Till
 
 from tillbridge_protocol.enrollment import EnrollAnswer, read_code
+from tillbridge_protocol.mailbox import Mail, MarkOrder, Poll
 from tillbridge_protocol.positions import Ack
 from tillbridge_protocol.records import Price, SaleLine, StockLevel
+from tillbridge_server.agents import mailbox
 from tillbridge_server.agents.keys import load_keys
 from tillbridge_server.config import ServerConfig, load_config
 from tillbridge_server.errors import ConfigError, TryLater
@@ -132,6 +135,14 @@ async def test_main_job(
         came = await till.send(till.batch(StockLevel("1028", Decimal(pieces)), Price("1028", Decimal(9), "CHF"), sale))
         assert isinstance(came.answer, Ack), came
         assert came.answer.durable_seq == came.answer.seq == number + 1
+    poll = msgspec.json.encode(Poll(wait_s=20.0))
+    waiting = asyncio.create_task(offices[0].send(till.request("/v1/mailbox", poll), poll))
+    await asyncio.sleep(0.2)
+    with engine.begin() as conn:  # as the other server does
+        mailbox.put(conn, till.agent, "m1", MarkOrder("W-1", 1, "imported", "x", "x"), dt.datetime.now(dt.UTC))
+    mail = (await waiting).answer
+    assert isinstance(mail, Mail)
+    assert [message.id for message in mail.messages] == ["m1"]
     assert await shown([one.port for one in configs], "3"), await asyncio.to_thread(window, configs[0].port)
 
     programs[0].kill()
