@@ -4,12 +4,13 @@
 PYTHON ?= python3
 WORKERS ?= 2
 SEEDS ?= 1000
+SEQUENCES ?= 60
 PY = .venv/bin/python
 READY = .venv/.ready
 OLD_PYTHON = Tillbridge needs Python 3.11 or newer, $(PYTHON) is older or missing. Install it, or name another one: make setup PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format types faults powercut sim golden wheels packages locks test-installers clean
+.PHONY: help setup demo test check format types faults powercut sim store golden wheels packages locks test-installers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +54,10 @@ powercut: setup ## Cut the power at every system call of placing an order; needs
 sim: setup ## The seeded simulation of fleet and wire; SEEDS=n says how many seeds
 	@echo "sim: $(SEEDS) seeds"
 	@$(PY) -m pytest tests/simulation -n $(WORKERS) --dist worksteal --seeds $(SEEDS)
+
+store: setup ## Random sequences told to SQLite and PostgreSQL; SEQUENCES=n says how many
+	@echo "store: $(SEQUENCES) sequences"
+	@$(PY) -m pytest tests/integration/store -n $(WORKERS) --dist worksteal --sequences $(SEQUENCES)
 
 golden: setup ## Write the expected files of tests/golden anew; review the difference before committing
 	@$(PY) -m pytest tests/golden --update-golden

@@ -15,17 +15,25 @@ import pytest
 def test_page():
     pytest.skip("NOT RUN: no Chromium")
 
+@pytest.mark.postgresql
+def test_rows():
+    pytest.skip("NOT RUN: no PostgreSQL")
+
 def test_samples():
     pytest.skip("NOT RUN: no samples here")
 """
 
 
-@pytest.mark.parametrize(("required", "outcome"), [("", "2 skipped"), ("1", "1 failed, 1 skipped")])
+@pytest.mark.parametrize(("required", "outcome"), [
+    ("", "3 skipped"), ("TILLBRIDGE_REQUIRE_BROWSER", "1 failed, 2 skipped"),
+    ("TILLBRIDGE_REQUIRE_POSTGRESQL", "1 failed, 2 skipped"),
+])
 def test_not_run_is_said(tmp_path: Path, required: str, outcome: str) -> None:
-    """Skips are listed with their reasons; only browser tests fail, and only where they are required."""
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser\n", encoding="utf-8")
+    """Skips are listed with their reasons; a kind of test fails only where that kind is required."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  browser\n  postgresql\n", encoding="utf-8")
     (tmp_path / "test_pages.py").write_text(_TESTS, encoding="utf-8")
-    environment = {**os.environ, "TILLBRIDGE_REQUIRE_BROWSER": required, "PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLBRIDGE_REQUIRE_")}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({required: "1"} if required else {})
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and starting is most of the time
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
@@ -34,5 +42,6 @@ def test_not_run_is_said(tmp_path: Path, required: str, outcome: str) -> None:
     )
     assert outcome in done.stdout, done.stdout + done.stderr
     assert "NOT RUN: no samples here (1 test)" in done.stdout
-    assert ("NOT RUN: no Chromium (1 test)" in done.stdout) is not bool(required)
+    assert ("NOT RUN: no Chromium (1 test)" in done.stdout) is (required != "TILLBRIDGE_REQUIRE_BROWSER")
+    assert ("NOT RUN: no PostgreSQL (1 test)" in done.stdout) is (required != "TILLBRIDGE_REQUIRE_POSTGRESQL")
     assert done.returncode == (1 if required else 0)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from tests.engines import Postgres
 
+from tillbridge_server.store import database
 from tillbridge_server.store.database import Store, make_engine
 from tillbridge_server.store.types import InstantType, instant_text
 
@@ -55,6 +58,64 @@ def test_full_disk_is_told_to_everybody(store: Store) -> None:
     assert store.submit(_notes).result() == []
     assert store.submit(_put, "c").result() == "c"
     assert store.submit(_notes).result() == ["c"]
+
+
+@pytest.fixture
+def shared(postgres: Postgres) -> Iterator[Store]:
+    """A store of one table on PostgreSQL."""
+    url = postgres.make()
+    opened = Store(make_engine(url))
+    opened.submit(lambda conn: conn.exec_driver_sql("CREATE TABLE place (n bigint PRIMARY KEY)")).result()
+    yield opened
+    opened.close()
+    postgres.drop(url)
+
+
+def _next(conn: sa.Connection) -> int:
+    """Read, then write what follows from it."""
+    number = conn.exec_driver_sql("SELECT coalesce(max(n), 0) + 1 FROM place").scalar_one()
+    conn.exec_driver_sql("INSERT INTO place VALUES (%s)", (number,))
+    return int(number)
+
+
+@pytest.mark.postgresql
+def test_calls_that_collide_run_again(shared: Store) -> None:
+    """Each one is as if it were alone: nobody gets the number of another."""
+    assert sorted(future.result() for future in [shared.submit(_next) for _ in range(40)]) == list(range(1, 41))
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(("state", "tries"), [
+    ("40001", database.TRIES_MAX), ("40P01", database.TRIES_MAX), ("23505", database.TRIES_MAX), ("22012", 1),
+])
+def test_collisions_have_a_bound(shared: Store, monkeypatch: pytest.MonkeyPatch, state: str, tries: int) -> None:
+    """Whoever always collides is told in the end; any other error is told at once."""
+    monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
+    tried: list[int] = []
+
+    def collide(conn: sa.Connection) -> None:
+        tried.append(1)
+        conn.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'met' USING ERRCODE = '{state}'; END $$")
+
+    with pytest.raises(DBAPIError, match="met"):
+        shared.submit(collide).result()
+    assert len(tried) == tries
+
+
+@pytest.mark.postgresql
+def test_a_connection_that_breaks_before_the_commit(shared: Store) -> None:
+    """Nothing of the call is there, so it runs again on another connection: once in the end."""
+    seen: list[int] = []
+
+    def broken(conn: sa.Connection) -> int:
+        number = _next(conn)
+        seen.append(number)
+        if len(seen) == 1:
+            conn.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        return number
+
+    assert shared.submit(broken).result() == 1
+    assert seen == [1, 1]
 
 
 @pytest.mark.parametrize("at", [

@@ -7,7 +7,7 @@ from tests.unit.server.made import Chain, item, offer_of, open_holds, prices, pu
 
 from tillbridge_protocol.records import Price, Product, StockLevel
 from tillbridge_server.core.settings import BreakerLimit, BreakersConfig, DropLimit
-from tillbridge_server.store import deciding, publishing
+from tillbridge_server.store import deciding, publishing, retention
 from tillbridge_server.store.tables import hold
 
 # -- breakers ----------------------------------------------------------------------------------------------
@@ -106,6 +106,19 @@ def test_a_hold_closes_itself_when_the_facts_come_back(shop: Chain) -> None:
     shop.tell(*stocks("0", 1, 2, 3, 4), file="BAD.CSV")
     shop.settle()
     assert [(row.state, row.affected) for row in rows_of(shop, hold)] == [("gone", 0), ("open", 4)]
+
+
+def test_a_file_that_was_forgotten_trips_again(shop: Chain) -> None:
+    """Its tally is swept after a week and counts from 1 again; the holds it made are kept and stay what they are."""
+    for _ in range(2):
+        shop.tell(*stocks("0", 1, 2, 3, 4), file="BAD.CSV")
+        shop.settle()
+        shop.tell(*stocks("9", 1, 2, 3, 4), file="GOOD.CSV")
+        shop.settle()
+        shop.later(days=8)
+        with shop.engine.begin() as conn:
+            assert retention.sweep(conn, shop.now).tallies > 0
+    assert [row.state for row in rows_of(shop, hold)] == ["gone", "gone"]
 
 
 def test_what_waits_in_the_queue_is_what_a_fall_is_measured_from(chain: Chain) -> None:

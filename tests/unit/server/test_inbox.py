@@ -181,6 +181,17 @@ def test_a_till_that_writes_our_own_mark(till: Till, order: tuple[str, ...]) -> 
         assert conn.execute(sa.select(sa.func.count()).select_from(ledger)).scalar_one() == 3
 
 
+def test_a_till_that_wrote_our_own_mark_before(till: Till) -> None:
+    """The second content of a receipt finds its place taken by another receipt of an earlier batch."""
+    till.send(sale("R1!2", 1))
+    answer = till.send(sale("R1", 2), sale("R1", 3))
+    assert isinstance(answer, Ack)
+    assert [(note.index, note.code) for note in answer.dead] == [(1, "conflict")]
+    with till.engine.begin() as conn:
+        kept = {row.id: int(row.quantity) for row in conn.execute(sa.select(ledger.c.id, ledger.c.quantity))}
+    assert kept == {"R1!2": 1, "R1": 2, "R1!3": 3}
+
+
 # -- what an agent holds -----------------------------------------------------------------------------------------------
 
 

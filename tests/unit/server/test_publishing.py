@@ -260,6 +260,16 @@ async def test_a_push_publishes_everything_and_asks_again_at_once(make_desk: Cal
     assert len(desk.shop.pushes) == 1
 
 
+async def test_a_lease_that_another_process_may_hold_is_left_alone(make_desk: Callable[..., Desk]) -> None:
+    """A server that starts frees what one that is gone had taken, but only where there can be no other one."""
+    desk = make_desk()
+    await desk.fill()
+    await desk.store.run(publishing.take_due, "window", desk.clock())
+    await desk.publisher.begin()
+    due = await desk.store.run(publishing.take_due, "window", desk.clock())
+    assert len(due) == (0 if desk.store.shared else 3)
+
+
 @pytest.mark.parametrize("trouble", [
     TryLater("Busy.", retry_after_s=30.0), OSError("connection reset"), TimeoutError(),
 ])
