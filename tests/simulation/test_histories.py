@@ -24,7 +24,7 @@ CHUNKS = 8
 #: The last export needs two looks to settle, and a heartbeat has to compare positions.
 SETTLED_ROUNDS = 12
 #: Web orders take most of the time of a history, so one in so many rounds of the plans has them.
-ORDERS_EVERY = 4
+ORDERS_EVERY = 8
 PLANS = (
     FaultPlan(drop=0.2, lose_answer=0.2, duplicate=0.2, delay=0.2),
     FaultPlan(crash=0.05, lose_answer=0.1),
