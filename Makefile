@@ -10,7 +10,7 @@ READY = .venv/.ready
 OLD_PYTHON = Tillbridge needs Python 3.11 or newer, $(PYTHON) is older or missing. Install it, or name another one: make setup PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format types faults powercut sim store golden wheels packages locks test-installers clean
+.PHONY: help setup demo test check format types faults restores powercut sim store golden wheels packages locks test-installers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -45,7 +45,11 @@ types: setup ## mypy --strict over the three packages
 
 faults: setup ## Kill agent and server at named points, seed by seed (slow)
 	@echo "faults: agent and server are killed at every named crash point"
-	@$(PY) -m pytest tests/faults -m slow -s --ignore tests/faults/powercut
+	@$(PY) -m pytest tests/faults -m slow -s --ignore tests/faults/powercut --ignore tests/faults/test_restores.py
+
+restores: setup ## Databases put back, agents lost or copied, acks lost, around a web order (slow)
+	@echo "restores: one web order, imported once or not at all and somebody is told"
+	@$(PY) -m pytest tests/faults/test_restores.py -m slow -rP -n $(WORKERS) --dist worksteal
 
 powercut: setup ## Cut the power at every system call of placing an order; needs strace (slow)
 	@echo "powercut: a placement is recorded under strace, and begun anew after a power cut at every boundary"

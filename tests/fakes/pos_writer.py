@@ -8,7 +8,8 @@ shorter file by anybody.
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,21 +24,23 @@ _WORDS = ("Gießkanne", "Spaten", "Übertopf", "Café-Stuhl", "Rechen", "Blähto
 
 @dataclass
 class Item:
-    """One item on the shelves; `sale` is the reduced price, None without one."""
+    """One item on the shelves; `sale` is the reduced price, None without one, `kept` is for web orders only."""
 
     title: str
     stock: int
     price: Decimal
     sale: Decimal | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True)
 class Sale:
-    """One line of the journal as the till wrote it."""
+    """One line of the journal as the till wrote it; `order` is the web order it was sold for."""
 
     code: str
     quantity: Decimal
     price: Decimal
+    order: str = field(default="", compare=False)
 
 
 class PosWriter:
@@ -53,7 +56,7 @@ class PosWriter:
         self._now = datetime(2026, 11, 23, 8, 0)  # noqa: DTZ001 - tills write local time
         self._order = list(self.items)
         self._last = b""
-        (folder / "SALES.TXT").write_bytes(b"Beleg;Zeile;Zeit;ArtNr;Menge;Preis\r\n")
+        (folder / "SALES.TXT").write_bytes(b"Beleg;Zeile;Zeit;ArtNr;Menge;Preis;Auftrag\r\n")
 
     def trade(self) -> None:
         """A moment in a store: some sales, perhaps a delivery or a new price."""
@@ -66,16 +69,29 @@ class PosWriter:
 
     def sell(self) -> None:
         """One receipt of one to three lines, in the journal at once, perhaps with its last line torn."""
-        self._now += timedelta(seconds=self._rng.randint(1, 90))
-        receipt, text = len(self.sales) + 1, ""
-        for line in range(1, self._rng.randint(1, 3) + 1):
+        lines = []
+        for _ in range(self._rng.randint(1, 3)):
             code = self._rng.choice(self._order)
             item = self.items[code]
-            quantity = self._quantity(item)
-            item.stock -= quantity
-            price = item.sale or item.price
-            self.sales[f"{receipt}/{line}"] = Sale(code, Decimal(quantity), price)
-            text += f"{receipt};{line};{self._now:%d.%m.%Y %H:%M:%S};{code};{quantity};{_comma(price)}\r\n"
+            lines.append(Sale(code, Decimal(self._quantity(item)), item.sale or item.price))
+            item.stock -= int(lines[-1].quantity)
+        self._receipt(lines)
+
+    def sell_order(self, order: str, lines: Sequence[Sale]) -> None:
+        """The receipt of a web order under its number; what was kept for it is gone."""
+        for line in lines:
+            item = self.items[line.code]
+            item.stock -= int(line.quantity)
+            item.kept -= int(line.quantity)
+        self._receipt([Sale(line.code, line.quantity, line.price, order) for line in lines])
+
+    def _receipt(self, lines: Sequence[Sale]) -> None:
+        self._now += timedelta(seconds=self._rng.randint(1, 90))
+        receipt, text = len(self.sales) + 1, ""
+        for number, line in enumerate(lines, 1):
+            self.sales[f"{receipt}/{number}"] = line
+            text += f"{receipt};{number};{self._now:%d.%m.%Y %H:%M:%S};{line.code};{line.quantity};"
+            text += f"{_comma(line.price)};{line.order}\r\n"
         data = text.encode("cp1252")
         cut = self._rng.randrange(1, len(data)) if self._rng.random() < 0.5 else len(data)
         self._append(self._torn + data[:cut])
@@ -112,7 +128,7 @@ class PosWriter:
 
     def empty_shelves(self, count: int) -> list[str]:
         """So many items are sold out at once; returns their codes."""
-        codes = self._rng.sample([code for code, item in self.items.items() if item.stock > 0], count)
+        codes = self._rng.sample([code for code, item in self.items.items() if item.stock > 0 and not item.kept], count)
         for code in codes:
             self.items[code].stock = 0
         return codes
@@ -120,7 +136,7 @@ class PosWriter:
     def refill(self) -> None:
         """No shelf is empty."""
         for item in self.items.values():
-            item.stock = item.stock or self._rng.randint(5, 30)
+            item.stock = item.stock if item.stock > item.kept else item.kept + self._rng.randint(5, 30)
 
     def _write(self) -> None:
         path = self._folder / "STOCK.CSV"
@@ -147,7 +163,8 @@ class PosWriter:
 
     def _quantity(self, item: Item) -> int:
         sold_out = sum(one.stock <= 0 for one in self.items.values())
-        most = item.stock if sold_out < SOLD_OUT_MAX else item.stock - 1
+        free = item.stock - item.kept
+        most = free if sold_out < SOLD_OUT_MAX else free - 1
         return min(self._rng.randint(1, 4), most) if most > 0 else -1  # nothing to sell: a customer brings one back
 
     def _reprice(self, item: Item) -> None:

@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from tillbridge_agent.crash import ORDER_POINTS
+
 #: Cards a seed is dealt: so often its programs die before it must come to rest.
-CARDS_A_SEED = 3
+CARDS_A_SEED = 4
 #: What must happen for a point to be passed; all others are passed by a store that simply goes on.
 NEEDS = {
     "agent": {
         "hold.committed": "hold", "quarantine.committed": "broken", "seen_again.committed": "same",
         "resync.committed": "restore", "mail.received": "approve", "mail.dealt": "approve",
+        **dict.fromkeys((name for name in ORDER_POINTS if not name.startswith("standings.")), "orders"),
     },
-    "server": {"mail.collected": "approve", "backup.written": "backup", "backup.renamed": "backup"},
+    "server": {
+        "backup.written": "backup", "backup.renamed": "backup",
+        "standings.committed": "restart",
+        **dict.fromkeys(("mail.collected", "order.swept", "order.taken_in", "order.routed", "order.mailed"), "orders"),
+    },
 }
+#: Needs that business as usual brings again and again, so that a point can be passed more than once.
+_GOES_ON = ("trade", "orders")
 #: Passed while a machine is enrolled, in an order in which one enrollment passes them all.
 ENROLL_POINTS = {
     "agent": ("identity.written", "identity.renamed", "enroll.sending", "enroll.answered"),
@@ -22,7 +31,7 @@ ENROLL_POINTS = {
 #: Any commit may be the one: the count is drawn from a wider range.
 _ANY_COMMIT = {"store.committing", "store.committed"}
 #: Passed once per start.
-_ONCE = {"door.written"}
+_ONCE = {"door.written", "standings.writing", "standings.applied"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def _deck(rng: Random, points: dict[str, Sequence[str]]) -> list[Card]:
                 continue
             need = NEEDS[program].get(name, "trade")
             card = Card(**{program: f"{name}:{_count(rng, name, need)}"}, need=need)
-            deck.append(replace(card, again=need == "trade" and rng.random() < 0.3))
+            deck.append(replace(card, again=need in _GOES_ON and rng.random() < 0.3))
     free = {
         program: [name for name in names if name not in NEEDS[program] and name not in ENROLL_POINTS[program]]
         for program, names in points.items()
@@ -94,6 +103,6 @@ def _deck(rng: Random, points: dict[str, Sequence[str]]) -> list[Card]:
 
 def _count(rng: Random, name: str, need: str) -> int:
     """The how-manieth passing is the last one."""
-    if need != "trade" or name in _ONCE:
+    if need not in _GOES_ON or name in _ONCE:
         return 1
     return rng.randint(1, 25 if name in _ANY_COMMIT else 3)

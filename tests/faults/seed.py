@@ -3,17 +3,19 @@
 import shutil
 import time
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 from random import Random
 
 from tests.faults.plan import ENROLL_POINTS, Card, Plan
 from tests.faults.programs import CRASHED, Program, until
-from tests.faults.store import Store
+from tests.faults.store import QUIET_S, Store
 
 REACH_S = 45.0
 #: When one of two armed programs is dead for so long, it comes back, because the other may be waiting for it.
 ALONE_S = 2.0
 EMPTIED = 5
+ASKED_S = 8.0
 
 Hits = Counter[tuple[str, str]]
 
@@ -148,7 +150,7 @@ class _Player:
                 waiting.discard(name)
                 alone_since = time.monotonic()
             if waiting and alone_since and time.monotonic() - alone_since > ALONE_S:
-                self._all_up()
+                self._all_up(but=waiting)
             self._go_on(card)
 
     def _go_on(self, card: Card) -> None:
@@ -159,6 +161,13 @@ class _Player:
         elif card.need == "same":
             store.pos.export_again()
             time.sleep(0.3)
+        elif card.need == "restart":
+            store.agent.stop()
+            store.agent.start()
+            until(lambda: not store.server.running, ASKED_S)  # what it tells and asks at its start takes a while
+        elif card.need == "orders":
+            store.shopping.shop()
+            store.sell()
         elif card.need in ("hold", "approve"):
             if card.need == "approve":
                 self._approve()
@@ -170,8 +179,8 @@ class _Player:
     def _settle_first(self) -> None:
         """What is known now must be what the till has, so that only the emptied shelves are news."""
         self.store.pos.refill()
-        self.store.pos.export()
-        assert until(self._window_is_true, REACH_S), "the shop window never got there"
+        left = self.store.shopping.settle(self.store.window_differences, QUIET_S)
+        assert not left, f"the shop window never got there: {left}"
 
     def _window_is_true(self) -> bool:
         return not self.store.window_differences()
@@ -184,11 +193,11 @@ class _Player:
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
-    def _all_up(self) -> None:
-        """Whoever is dead starts again, and lives."""
+    def _all_up(self, but: Container[str] = ()) -> None:
+        """Whoever is dead starts again, and lives; those of `but` are left as they are."""
         for name in ("server", "agent"):
             program = self.store.program(name)
-            if not program.running:
+            if not program.running and name not in but:
                 self._start(program, "")
 
     def _start(self, program: Program, point: str) -> None:

@@ -27,6 +27,7 @@ LEFT_OUT = {
 OTHERWISE = (
     "orders are placed without a mark",
     "`ready` is committed after the rename",
+    "the import file is written where the till sees it",
     "`published` is committed before the rename",
 )
 #: What it does otherwise after the cut only.
@@ -95,6 +96,14 @@ def _renamed_already(own: Own, seen: placement.Evidence) -> Next:
     return Next(Do.PUBLISH) if own.state == READY else _REAL_STEP(own, seen)
 
 
+def _write_in_place(self: DropFolder, order: str, revision: int, body: bytes) -> str:
+    mark = self._read_mark(order, revision)
+    assert mark is not None
+    place._write(self.folder / mark.file, body, 0o600)
+    self.sync()
+    return hashlib.sha256(body).hexdigest()
+
+
 # -- published before the rename ---------------------------------------------------------------------------------------
 
 async def _move_late(self: placing.Placing, row: Any) -> bool:
@@ -112,6 +121,9 @@ _PATCHES: dict[str, list[_Patch]] = {
     ],
     "`ready` is committed after the rename": [
         (DropFolder, "write_spool", _spool_and_rename), (placing, "next_step", _renamed_already),
+    ],
+    "the import file is written where the till sees it": [
+        (DropFolder, "write_spool", _write_in_place), (placing, "next_step", _renamed_already),
     ],
     "`published` is committed before the rename": [(placing.Placing, "_move", _move_late)],
     "`published` without looking": [(placing, "next_step", _renamed_already)],
