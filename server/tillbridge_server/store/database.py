@@ -70,7 +70,7 @@ def make_engine(url: str) -> sa.Engine:
 
 
 def level_triggered(call: Call) -> Call:
-    """Mark a store function that is right on a snapshot, alone or not; it then collides only over rows that two write.
+    """Mark a store function that is right on a snapshot; it then collides only over rows that it writes or locks.
 
     It acts on marks (dirty touches, due tasks) that are committed together with what they speak of: what its snapshot
     does not show yet stays marked, and is done next. Such work is long, runs always, and as SERIALIZABLE would starve.

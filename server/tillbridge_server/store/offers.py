@@ -104,7 +104,11 @@ def read_published(
 
 
 def read_baselines(conn: sa.Connection, storefront: str, variants: Sequence[str]) -> dict[str, Baseline]:
-    """What each variant shows, or will once the queue is empty; variants never let go are missing."""
+    """What each variant shows, or will once the queue is empty; variants never let go are missing.
+
+    The tasks are locked until the transaction ends: what is queued next carries on with their due times and versions,
+    and must not do so from one that was settled meanwhile.
+    """
     found: dict[str, Baseline] = {}
     for some in chunks(variants):
         shown = sa.select(publication.c.variant_id, publication.c.value).where(
@@ -114,7 +118,7 @@ def read_baselines(conn: sa.Connection, storefront: str, variants: Sequence[str]
         queued = sa.select(publish_task).where(
             publish_task.c.storefront == storefront, publish_task.c.variant_id.in_(some)
         )
-        for row in conn.execute(queued):
+        for row in conn.execute(queued.order_by(publish_task.c.variant_id).with_for_update()):
             task = WaitingTask(row.version, row.due_at, row.tries, row.error)
             found[row.variant_id] = Baseline(row.value, task)
     return found

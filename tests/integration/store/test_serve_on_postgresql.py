@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -91,6 +92,7 @@ def chain(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[list[Path], list
     assert until(lambda: all(window(load_config(toml).port) is not None for toml in tomls), WITHIN_S), [
         program.last_lines() for program in programs
     ]
+    time.sleep(1.1)  # a request made in the very second in which a server started is refused, and agents ask again
     yield tomls, programs, engine
     for program in programs:
         program.stop()
@@ -145,6 +147,8 @@ async def test_main_job(
     assert [message.id for message in mail.messages] == ["m1"]
     assert await shown([one.port for one in configs], "3"), await asyncio.to_thread(window, configs[0].port)
 
+    # What a killed server has taken out of the queue is free again after a minute; this test does not wait for it.
+    assert await asyncio.to_thread(until, lambda: _count(engine, "publish_task") == 0, WITHIN_S)
     programs[0].kill()
     till.office = offices[1]
     came = await till.send(till.batch(StockLevel("1028", Decimal(2))))
@@ -152,10 +156,8 @@ async def test_main_job(
     assert await shown([configs[1].port], "2")
     programs[0].start()
     assert await shown([one.port for one in configs], "2")
-    with engine.connect() as conn:
-        assert conn.exec_driver_sql("SELECT count(*), count(DISTINCT id) FROM ledger").one() == (3, 3)
-        assert conn.exec_driver_sql("SELECT count(*) FROM batch_log").scalar() == 4
-        assert conn.exec_driver_sql("SELECT count(*) FROM dirty_touch").scalar() == 0
+    counts = {table: _count(engine, table) for table in ("ledger", "batch_log", "dirty_touch")}
+    assert counts == {"ledger": 3, "batch_log": 4, "dirty_touch": 0}
     for program in programs:
         program.stop()
         assert program.code == 0, program.last_lines()
@@ -180,6 +182,12 @@ def test_a_database_of_another_encoding(postgres: Postgres) -> None:
     postgres.tell("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(ConfigError, match="LATIN1"):
         open_database(ServerConfig(name="x", database=postgres.url("latin"), path="server.toml"))
+
+
+def _count(engine: sa.Engine, table: str) -> int:
+    """Rows of a table."""
+    with engine.connect() as conn:
+        return int(conn.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
 
 
 def _port() -> int:

@@ -191,6 +191,29 @@ def test_offers_are_right_when_the_noise_is_over(servers: tuple[Store, Store]) -
     assert servers[0].submit(deciding.decide, chain.rules, chain.now).result().queued == ()
 
 
+def test_a_value_is_settled_while_its_successor_is_decided(servers: tuple[Store, Store]) -> None:
+    """The successor must not inherit the lease of what is settled: it is due now, not in a minute."""
+    chain, (here, there) = Chain(servers[0].engine), servers
+    chain.counts("mallow", chain.now, cup=9)
+    here.submit(deciding.decide, chain.rules, chain.now).result()
+    tasks = there.submit(publishing.take_due, "window", chain.now).result()
+    chain.counts("mallow", chain.now, cup=8)
+    settled: list[object] = []
+
+    def settle(*given: Any) -> None:
+        if "FROM publish_task" in given[2] and not settled:
+            settled.append(there.submit(
+                publishing.record_outcome, tasks, accepted=[task.variant for task in tasks], rejected={},
+                retry_at=chain.now, error="", now=chain.now,
+            ).result())
+
+    sa.event.listen(here.engine, "before_cursor_execute", settle)
+    decided = here.submit(deciding.decide, chain.rules, chain.now).result()
+    assert (len(settled), decided.queued) == (1, (("window", "pos:cup"),))
+    (due,) = there.submit(publishing.take_due, "window", chain.now).result()
+    assert (due.variant, due.version) == ("pos:cup", 1)
+
+
 def test_two_servers_start_on_an_empty_database(postgres: Postgres) -> None:
     """Both want to make the tables: one does, the other finds them."""
     made = postgres.make()
