@@ -224,7 +224,7 @@ def _feed_rows(conn: sa.Connection, only: str | None) -> dict[str, list[_FeedRow
     journal = (
         sa.select(ledger.c.feed)
         .where(ledger.c.location_id == feed.c.location_id, ledger.c.kind == "sale_line")
-        .limit(1).scalar_subquery()
+        .order_by(ledger.c.id).limit(1).scalar_subquery()
     )
     query = sa.select(
         feed.c.location_id, feed.c.name, feed.c.numbering, feed.c.as_of_to,
