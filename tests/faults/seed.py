@@ -91,12 +91,14 @@ class _Player:
         rounds = 2 if card.again else 1
         for number in range(rounds):
             armed = card if number == 0 else Card(*(_first(point) for point in (card.agent, card.server)))
+            if card.need in ("hold", "approve"):
+                self._settle_first()
             self._prepare(armed)
             self._provoke(armed)
         self._all_up()
         if card.need == "approve":
-            # No export before the held one is taken: it would be held as well, and nobody approves it.
-            assert until(self._window_is_true, REACH_S), "the approved file was not taken"
+            # No export before the held one is taken: it would be held as well.
+            assert until(self._is_approved, REACH_S), "the approved file was not taken"
         if card.need in ("hold", "approve"):
             self.store.pos.refill()
             self.store.pos.export()
@@ -135,7 +137,6 @@ class _Player:
         store, waiting = self.store, {name for name in ("agent", "server") if card.point(name)}
         ends, alone_since = time.monotonic() + REACH_S, 0.0
         if card.need in ("hold", "approve"):
-            self._settle_first()
             store.pos.empty_shelves(EMPTIED)
             store.pos.export()
         elif card.need == "broken":
@@ -177,12 +178,14 @@ class _Player:
             store.sell()
 
     def _settle_first(self) -> None:
-        """What is known now must be what the till has, so that only the emptied shelves are news."""
+        """What is known now must be what the till has, so that only the emptied shelves are news; no order is open."""
+        self._all_up()
         self.store.pos.refill()
         left = self.store.shopping.settle(self.store.window_differences, QUIET_S)
         assert not left, f"the shop window never got there: {left}"
 
-    def _window_is_true(self) -> bool:
+    def _is_approved(self) -> bool:
+        self._approve()
         return not self.store.window_differences()
 
     def _approve(self) -> None:
