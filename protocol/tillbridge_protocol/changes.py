@@ -20,6 +20,7 @@ import msgspec
 from tillbridge_protocol.errors import UNREADABLE, ProtocolError
 from tillbridge_protocol.limits import (
     BATCH_UNPACKED_BYTES_MAX,
+    COUNT_MAX,
     FILE_NAME_BYTES_MAX,
     KEY_CHARS_MAX,
     ROW_TEXT_BYTES_MAX,
@@ -39,7 +40,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     file: Annotated[str, msgspec.Meta(max_length=FILE_NAME_BYTES_MAX)] = ""
     sha256: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    line: Annotated[int, msgspec.Meta(ge=0)] = 0
+    line: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 0
     text: Annotated[str, msgspec.Meta(max_length=ROW_TEXT_BYTES_MAX)] = ""
     captured_at: Instant | None = None
 

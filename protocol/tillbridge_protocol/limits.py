@@ -23,6 +23,8 @@ MAILBOX_MESSAGES_MAX = 100
 KEY_CHARS_MAX = 200
 #: A decimal on the wire; records that need more are refused with `change_malformed`.
 DECIMAL_CHARS_MAX = 30
+#: Line, revision and sequence numbers; records with larger ones are refused with `change_malformed`.
+COUNT_MAX = 2**53 - 1
 #: Name of the file a change was read from; longer names are cut by the agent, refused by the server.
 FILE_NAME_BYTES_MAX = 500
 #: The nonce of a request; longer ones are `signature_invalid`, because every one is remembered for a while.

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from tillbridge_protocol.limits import DECIMAL_CHARS_MAX, KEY_CHARS_MAX
+from tillbridge_protocol.limits import COUNT_MAX, DECIMAL_CHARS_MAX, KEY_CHARS_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -147,10 +147,10 @@ class OrderState(msgspec.Struct, frozen=True, tag_field="kind", tag="order_state
 
     id: Text
     order: Text
-    revision: int
+    revision: Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
     state: str
     at: Instant
-    sequence: int | None = None
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] | None = None
     file: str | None = None
     code: str | None = None
     message: str | None = None

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from tillbridge_protocol.records import KINDS, STATE_KINDS
+from tillbridge_server.core.orders import order_prefix
 from tillbridge_server.core.settings import BreakersConfig, Owners, StorefrontConfig
 from tillbridge_server.errors import ConfigError
 
@@ -130,6 +131,14 @@ def _check(config: ServerConfig) -> None:
     ids = [shop.id for shop in config.storefronts]
     if len(ids) != len(set(ids)):
         raise ConfigError(file, "storefronts", "two storefronts have one id.", "Give each its own.")
+    prefixes: dict[str, str] = {}
+    for one in ids:
+        if (other := prefixes.setdefault(order_prefix(one), one)) != one:
+            raise ConfigError(
+                file, "storefronts", f"the order numbers of {other!r} and {one!r} would both begin with "
+                f"{order_prefix(one)}-, and two orders could get one number.",
+                "Choose ids that differ in their first 12 letters and digits.",
+            )
     for owned in config.owners:
         kind, _, field = owned.partition(".")
         if kind not in STATE_KINDS or (field and field not in KINDS[kind].__struct_fields__):

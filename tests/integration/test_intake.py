@@ -11,6 +11,7 @@ from tests.fakes.order_book import OrderBook
 from tests.integration.orders import NOW, SECOND, Chain, open_chain
 
 from tillbridge_protocol.orders import Order, sign_order
+from tillbridge_server.core.orders import StorefrontOrder
 from tillbridge_server.core.settings import PlainRules, StorefrontConfig
 from tillbridge_server.store.database import Store
 from tillbridge_server.store.tables import agent
@@ -97,6 +98,42 @@ async def test_a_storefront_that_is_down(tmp_path: Path) -> None:
         at.books["window"].down = False
         await at.intake.step()
         assert [one["storefront"] for one in at.chain.listed()] == ["other", "window"]
+
+
+async def test_a_storefront_whose_answer_breaks_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop lives, and the others have their orders."""
+    async with desk(tmp_path) as at:
+        async def broken(after: int, limit: int) -> list[StorefrontOrder]:
+            raise KeyError("line_items")
+
+        monkeypatch.setattr(at.books["window"], "orders", broken)
+        at.books["other"].book = [at.chain.sold_order(cup=1)]
+        await at.intake.step()
+        assert [one["storefront"] for one in at.chain.listed()] == ["other"]
+
+
+async def test_a_storefront_that_tells_old_orders_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before the position is nothing new: the sweep ends."""
+    async with desk(tmp_path) as at:
+        book = [at.chain.sold_order(cup=1), at.chain.sold_order(cup=1)]
+
+        async def everything(after: int, limit: int) -> list[StorefrontOrder]:
+            return book
+
+        monkeypatch.setattr(at.books["window"], "orders", everything)
+        async with asyncio.timeout(20):
+            await at.intake.step()
+            await at.intake.step()
+        assert len(at.chain.listed()) == 2
+
+
+async def test_where_servers_share_the_database_each_counts_the_orders_of_all(tmp_path: Path) -> None:
+    """The mark of one that took none in itself notices a database that is put back, too."""
+    async with desk(tmp_path) as at:
+        at.chain.take_in(at.chain.sold_order(cup=1), at.chain.sold_order(cup=1))
+        at.store.shared = True
+        await at.intake.step()
+        assert at.mark == "2"
 
 
 async def test_a_hint_wakes_it(tmp_path: Path) -> None:

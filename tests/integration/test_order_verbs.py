@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from tests.integration.orders import SECOND, Chain, open_chain
-from tests.integration.ordertill import OrderTill, Pos
+from tests.integration.ordertill import OrderTill, Pos, buy, place
 
 from tillbridge_agent import ordertold, statuspage
 from tillbridge_agent.cli import asking, main
@@ -130,3 +130,19 @@ def test_what_the_status_says(till: OrderTill, chain: Chain) -> None:
     page = statuspage._orders(ordertold.shown_counts(facts))
     assert "2 placed and not answered yet" in page
     assert statuspage._orders({"received": 0, "ready": 0, "published": 0, "uncertain": 0}) == ""
+
+
+def test_an_earlier_try_waits_for_nobody(till: OrderTill, chain: Chain) -> None:
+    """The till took the file and never answered; head office has it placed once more: only that one is told of."""
+    order = buy(chain)
+    place(till)
+    till.pos.take()
+    asyncio.run(till.rest())
+    assert chain.state(order) == "taken"
+    chain.mark(order, "again")
+    chain.sends()
+    asyncio.run(till.rest())
+    facts = till.run(ordertold.read_orders, chain.now + dt.timedelta(minutes=31))
+    assert facts.counts == {"published": 1}
+    assert [one["code"] for one in ordertold.problems(facts)] == ["order_unanswered"]
+    assert "lies in the import folder" in ordertold.problems(facts)[0]["message"]

@@ -349,12 +349,12 @@ def test_what_an_agent_told_meanwhile_is_found(chain: Chain) -> None:
     chain.sells("sorrel", order, "cup")
     assert chain.take_in(sold) == [order]
     shown = chain.shown(order)
-    assert (shown["state"], shown["location"], shown["file"]) == ("published", "sorrel", "ORD00001.CSV")
+    assert (shown["state"], shown["location"], shown["file"]) == ("sold", "sorrel", "ORD00001.CSV")
     assert [sale["quantity"] for sale in shown["sales"]] == ["1"]
     assert chain.sends() == []
     chain.now += SECOND
     chain.counts("sorrel", chain.now, cup=8)
-    assert chain.reserved("cup") == {}
+    assert (chain.state(order), chain.reserved("cup")) == ("counted", {})
 
 
 @pytest.mark.parametrize(("before", "waits"), [(None, True), (2, True), (1, False), (0, False)])

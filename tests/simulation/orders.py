@@ -38,6 +38,8 @@ ALARMS = frozenset({"unrouted", "rejected", "uncertain", "expired"})
 class OfficeStore:
     """Head office's database without its thread: each call is one transaction, at once."""
 
+    shared = False
+
     def __init__(self, world: "World") -> None:
         self.world = world
 

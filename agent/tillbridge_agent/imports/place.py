@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,6 +21,7 @@ from tillbridge_agent import crash
 from tillbridge_agent.core.placement import UNREADABLE_MARK, Evidence, Mark
 from tillbridge_agent.errors import TryLater
 from tillbridge_agent.sources.folder import fsync_folder, open_shared
+from tillbridge_protocol.limits import COUNT_MAX
 
 MARKS = "marks"
 #: No import file of ours is larger; a larger file of this name is somebody else's.
@@ -36,7 +37,7 @@ class _Reserved(msgspec.Struct, frozen=True):
     order: str
     revision: int
     nonce: str
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
     file: str
     sha256: str
 

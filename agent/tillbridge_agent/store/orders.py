@@ -302,7 +302,7 @@ def listed(conn: sqlite3.Connection, *, every: bool) -> list[dict[str, Any]]:
 
 
 def counts(conn: sqlite3.Connection) -> dict[str, int]:
-    """How many orders are in each state."""
+    """How many orders are in each state, each by its newest revision."""
     return {row["state"]: row["n"] for row in conn.execute(SQL["order_counts"])}
 
 

@@ -31,9 +31,11 @@ UPDATE web_order SET confirmed = 1 WHERE state = 'received' AND confirmed = 0
 UPDATE web_order SET payload = NULL WHERE payload IS NOT NULL AND state_at < ?
   AND state IN ('accepted', 'rejected', 'sold', 'counted', 'expired', 'cancelled')
 -- order_counts --
-SELECT state, count(*) AS n FROM web_order GROUP BY state
+SELECT state, count(*) AS n FROM web_order AS one
+WHERE revision = (SELECT max(revision) FROM web_order WHERE id = one.id) GROUP BY state
 -- order_waiting --
-SELECT * FROM web_order WHERE state NOT IN ('accepted', 'sold', 'counted', 'cancelled') ORDER BY id, revision
+SELECT * FROM web_order AS one WHERE state NOT IN ('accepted', 'sold', 'counted', 'cancelled')
+  AND revision = (SELECT max(revision) FROM web_order WHERE id = one.id) ORDER BY id
 -- order_state_queued --
 SELECT 1 FROM change WHERE kind = 'order_state' LIMIT 1
 -- order_state_frozen --

@@ -301,9 +301,15 @@ def confirmed(conn: sqlite3.Connection) -> dict[str, AsOf]:
 
 
 def _complete_as_of(conn: sqlite3.Connection, name: str) -> AsOf | None:
-    """The as-of interval of a feed's last file, when nothing of it is queued or owed."""
+    """The as-of interval of a feed's last file, when nothing of it is queued or owed, and it had every count.
+
+    It speaks for every row. Where a count could not be read, and the one before is kept, it would prove that sold
+    pieces are counted which are not: then the older one stays.
+    """
     row = conn.execute(SQL["feed_get"], (name,)).fetchone()
-    if row is None or row["full"] or row["as_of_from"] is None or conn.execute(SQL["change_left"], (name,)).fetchone():
+    if row is None or row["full"] or row["as_of_from"] is None or any(
+        conn.execute(SQL[query], (name,)).fetchone() for query in ("change_left", "kept_counts")
+    ):
         return None
     start, end = dt.datetime.fromisoformat(row["as_of_from"]), dt.datetime.fromisoformat(row["as_of_to"])
     return AsOf(start, end, row["as_of_kind"])

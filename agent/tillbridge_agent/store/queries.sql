@@ -63,6 +63,8 @@ INSERT INTO kept (feed, kind, key, change) VALUES (?, ?, ?, ?)
 ON CONFLICT (feed, kind, key) DO UPDATE SET change = excluded.change
 -- kept_drop --
 DELETE FROM kept WHERE feed = ? AND kind = ? AND key = ?
+-- kept_counts --
+SELECT 1 FROM kept WHERE feed = ? AND kind = 'stock_level' LIMIT 1
 -- kept_all --
 SELECT change FROM kept WHERE feed = ? ORDER BY kind, key
 

@@ -5,7 +5,11 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tillbridge_protocol.orders import FINAL, PUBLISHED, READY, RECEIVED, ROUTED, TAKEN, Shopper
+import msgspec
+
+from tillbridge_protocol.errors import UNREADABLE
+from tillbridge_protocol.orders import FINAL, PUBLISHED, READY, RECEIVED, ROUTED, TAKEN, Order, OrderLine, Shopper
+from tillbridge_protocol.records import plain
 
 #: An order that is not placed after this long, or not answered by the till, is shown to a person.
 PLACED_WITHIN = dt.timedelta(minutes=15)
@@ -45,11 +49,47 @@ class StorefrontOrder:
     shopper: Shopper = field(default_factory=Shopper)
 
 
+def order_prefix(storefront: str) -> str:
+    """How our numbers for a storefront's orders begin; no two storefronts of one server may share it."""
+    return re.sub(r"[^A-Z0-9]", "", storefront.upper())[:12] or "W"
+
+
 def order_id(storefront: str, number: str) -> str:
-    """Our number for a storefront's order: always the same for the same order, at most 40 letters, digits, dashes."""
-    prefix = re.sub(r"[^A-Z0-9]", "", storefront.upper())[:12]
-    kept = re.sub(r"[^A-Za-z0-9-]", "-", number)[-27:].strip("-")
-    return f"{prefix}-{kept}" if prefix else f"W-{kept}"
+    """Our number for a storefront's order: always the same for the same order, at most 40 letters, digits, dashes.
+
+    Capital letters only, because tills write everything so, and Windows takes both for one file name.
+    """
+    kept = re.sub(r"[^A-Z0-9-]", "-", number.upper())[-27:].strip("-")
+    return f"{order_prefix(storefront)}-{kept}"
+
+
+def fault(storefront: str, order: StorefrontOrder) -> str | None:
+    """Why an order can never be placed, in a sentence without personal data; None when nothing is wrong with it.
+
+    What this lets through can be kept by every database and read by every agent.
+    """
+    numbers = [one.line for one in order.lines]
+    if len(set(numbers)) != len(numbers):
+        return "Two of its lines have the same number."
+    for one in order.lines:
+        if not (one.quantity.is_finite() and one.unit_price.is_finite()) or one.quantity <= 0 or one.unit_price < 0:
+            return f"Its line {one.line} says {one.quantity} pieces at {one.unit_price}."
+    try:
+        lines = [
+            OrderLine(one.line, one.variant, plain(one.quantity), plain(one.unit_price), one.title)
+            for one in order.lines
+        ]
+        written = msgspec.json.encode(Order(
+            order_id(storefront, order.number), 1, "agent", "location", storefront, order.number, order.placed_at,
+            order.placed_at, order.currency, lines, order.shopper,
+        ))
+        msgspec.json.decode(written, type=Order)
+    except (*UNREADABLE, ValueError) as error:
+        return f"It cannot be written as an order: {error}."
+    shopper = order.shopper
+    texts = [order.number, *(getattr(shopper, name) for name in shopper.__struct_fields__)]
+    texts += [text for one in order.lines for text in (one.variant, one.title)]
+    return "One of its texts holds a NUL character." if any("\0" in (text or "") for text in texts) else None
 
 
 def patience(state: str) -> dt.timedelta | None:

@@ -48,6 +48,24 @@ def refuse_value(
     return letter_id
 
 
+def refuse_order(
+    conn: sa.Connection, storefront: str, number: str, payload: bytes, *, code: str, message: str, now: dt.datetime,
+) -> None:
+    """Keep an order of a storefront that cannot be taken in; the same order is one letter, the first time is kept."""
+    letter_id = "o-" + hashlib.sha256("\n".join((storefront, number)).encode(errors="replace")).hexdigest()[:20]
+    if letter_id not in known_letters(conn, [letter_id]):
+        conn.execute(dead_letter.insert().values(
+            id=letter_id, origin="storefront", place=storefront, since=now, code=code,
+            message=_plain(f"Order {number[:80]}: {message}"), payload=payload,
+            payload_sha256=hashlib.sha256(payload).hexdigest(),
+        ))
+
+
+def _plain(text: str) -> str:
+    """What every database takes as text."""
+    return text.replace("\0", "\u2400").encode(errors="replace").decode()
+
+
 def clear_refusal(conn: sa.Connection, letter_ids: Sequence[str]) -> None:
     """Remove refusals that no longer hold: the storefront has since taken that very value."""
     for some in chunks(letter_ids):

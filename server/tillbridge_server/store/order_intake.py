@@ -14,9 +14,11 @@ from tillbridge_protocol.mailbox import PlaceOrder
 from tillbridge_protocol.orders import ROUTED, UNROUTED, Order, OrderLine, Shopper, SignedOrder
 from tillbridge_server.agents import mailbox
 from tillbridge_server.core.facts import Known
-from tillbridge_server.core.orders import ORDER_LIFE, StorefrontLine, StorefrontOrder, order_id
+from tillbridge_server.core.orders import ORDER_LIFE, StorefrontLine, StorefrontOrder, fault, order_id
 from tillbridge_server.core.routing import Candidate, Route, route
 from tillbridge_server.core.settings import Rules, StorefrontConfig
+from tillbridge_server.store.database import level_triggered
+from tillbridge_server.store.dead_letters import refuse_order
 from tillbridge_server.store.fact_writes import upsert
 from tillbridge_server.store.facts_reading import read_known, read_phases
 from tillbridge_server.store.order_adoption import adopt_told
@@ -40,11 +42,17 @@ def take_in(
     conn: sa.Connection, rules: Rules, storefront: StorefrontConfig, orders: Sequence[StorefrontOrder],
     now: dt.datetime,
 ) -> list[str]:
-    """Keep these orders, each with its reservation; returns the ids of those that were not known."""
+    """Keep these orders, each with its reservation; returns the ids of those that were not known.
+
+    One that can never be placed becomes a dead letter, and harms none behind it.
+    """
     new = []
     for order in orders:
         ours = order_id(storefront.id, order.number)
-        if locked(conn, ours) is None:
+        row = locked(conn, ours)
+        if (problem := _problem(storefront.id, order, row)) is not None:
+            _set_aside(conn, storefront.id, order, problem, now)
+        elif row is None:
             _keep(conn, storefront.id, ours, order, now)
             if not adopt_told(conn, ours, order.placed_at, now):
                 reserve(conn, ours, NOWHERE, now)
@@ -131,13 +139,19 @@ def withdraw(conn: sa.Connection, agent_id: str, now: dt.datetime) -> None:
             step(conn, row, "doubt", now=now, message="Its agent was revoked; nobody knows whether it was placed.")
 
 
+@level_triggered
+def count_taken_in(conn: sa.Connection) -> int:
+    """How many orders were ever taken in, by whichever server."""
+    return conn.execute(sa.select(sa.func.count()).select_from(web_order)).scalar() or 0
+
+
 def notice_restore(conn: sa.Connection, taken_in_before: int | None, now: dt.datetime) -> int:
     """At start: compare with how many orders had been taken in; fewer now means an older database was put back.
 
     None says that nobody knows. Routing then waits for the agents, who know what they have; each is asked for a new
     epoch, also one whose own position fits the older database. Returns the number now.
     """
-    here = conn.execute(sa.select(sa.func.count()).select_from(web_order)).scalar() or 0
+    here = count_taken_in(conn)
     restored = here > 0 if taken_in_before is None else here < taken_in_before
     if restored:
         upsert(conn, note, [{"name": WAIT_SINCE, "value": now.isoformat()}], ("name",))
@@ -159,6 +173,28 @@ def _keep(conn: sa.Connection, storefront: str, ours: str, order: StorefrontOrde
     conn.execute(order_step.insert().values(
         order_id=ours, revision=1, at=now, event="taken in", before="", after=UNROUTED, by="server", message="",
     ))
+
+
+def _problem(storefront: str, order: StorefrontOrder, row: sa.RowMapping | None) -> tuple[str, str] | None:
+    """Code and words of why an order is not taken in; `row` is the order that has its number here."""
+    if row is not None and (row["storefront"], row["number"]) != (storefront, order.number):
+        return "order_number_taken", (
+            f"Here it would be {row['id']}, which order {row['number']!r} of {row['storefront']} is already. "
+            "If it is another order, key it in at a till by hand."
+        )
+    wrong = None if row is not None else fault(storefront, order)
+    if wrong is None:
+        return None
+    return "order_malformed", f"{wrong} Look at it in the storefront, and key it in at a till by hand."
+
+
+def _set_aside(
+    conn: sa.Connection, storefront: str, order: StorefrontOrder, problem: tuple[str, str], now: dt.datetime,
+) -> None:
+    """The dead letter of an order that is not taken in; who ordered it is not in it."""
+    lines = [[one.line, one.variant, str(one.quantity), str(one.unit_price)] for one in order.lines]
+    payload = msgspec.json.encode({"position": order.position, "number": order.number, "lines": lines})
+    refuse_order(conn, storefront, order.number, payload, code=problem[0], message=problem[1], now=now)
 
 
 def _order(conn: sa.Connection, row: sa.RowMapping, now: dt.datetime) -> Order:
@@ -231,5 +267,9 @@ class _Beat(msgspec.Struct):
 
 
 def _without(known: Known, order: str) -> Known:
-    kept = tuple(one for one in known.reservations if one.order != order)
+    """What is known without this order's reservation, and without those of others that have no place either.
+
+    Two orders that wait would otherwise each take the stock of every location from the other, and both stay.
+    """
+    kept = tuple(one for one in known.reservations if one.order != order and one.location != NOWHERE)
     return Known(known.variant, known.codes, known.facts, known.movements, kept, known.orders_through)

@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from tillbridge_protocol.changes import Change, FeedInfo
 from tillbridge_protocol.mailbox import MarkOrder
-from tillbridge_protocol.orders import COUNTED, READY, RECEIVED, ROUTED, SOLD, UNCERTAIN
+from tillbridge_protocol.orders import CANCELLED, COUNTED, READY, RECEIVED, ROUTED, SOLD, UNCERTAIN
 from tillbridge_protocol.records import SaleLine
 from tillbridge_server.agents import mailbox
 from tillbridge_server.core.facts import Known
 from tillbridge_server.core.reservations import Count, Sale, counted, share_out
+from tillbridge_server.store.event_writes import content_of
 from tillbridge_server.store.facts_reading import read_known
-from tillbridge_server.store.order_steps import lines_of, locked, step, touch_order
+from tillbridge_server.store.order_steps import lines_of, locked, promise_again, step, touch_order
 from tillbridge_server.store.order_tables import order_sale
 from tillbridge_server.store.tables import ledger, numbering_code, reservation
 
@@ -33,7 +34,7 @@ def note_sales(
         record = change.record
         if not isinstance(record, SaleLine) or record.order is None or not record.order.strip():
             continue
-        order = locked(conn, record.order.strip())
+        order = locked(conn, record.order.strip().upper())
         # The conflicting second content of a line is in the ledger under another id, and proves nothing.
         if order is None or order["location_id"] != location or not _in_ledger(conn, location, change.key, record):
             continue
@@ -45,7 +46,7 @@ def note_sales(
             ))
         touched.add(order["id"])
     for order_id in sorted(touched):
-        _sell(conn, order_id, now)
+        sell(conn, order_id, now)
 
 
 def release_counted(conn: sa.Connection, location: str, moves: Moves, now: dt.datetime) -> list[str]:
@@ -60,7 +61,11 @@ def release_counted(conn: sa.Connection, location: str, moves: Moves, now: dt.da
     return [order_id for order_id in orders if _count(conn, order_id, location, moves, now)]
 
 
-def _sell(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
+def sell(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
+    """The order is `sold` when the till's sales under its number have all of its pieces.
+
+    One that was called off is promised again until a count has it: its pieces are gone, and the count has them still.
+    """
     order = locked(conn, order_id)
     assert order is not None
     sold = _sold(conn, order_id)
@@ -69,7 +74,10 @@ def _sell(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
         wanted[line.variant_id] = wanted.get(line.variant_id, Decimal(0)) + line.quantity
     if any(sold.get(variant, Decimal(0)) < pieces for variant, pieces in wanted.items()):
         return
-    if step(conn, order, "sell", now=now) and order["state"] in _MAY_BE_PLACED and order["agent_id"]:
+    moved = step(conn, order, "sell", now=now)
+    if moved and order["state"] == CANCELLED:
+        promise_again(conn, order_id, now)
+    if moved and order["state"] in _MAY_BE_PLACED and order["agent_id"]:
         message = MarkOrder(
             order=order_id, revision=order["revision"], mark="imported", by="server",
             reason="The till's journal shows it sold.",
@@ -153,8 +161,7 @@ def _known_sale(conn: sa.Connection, location: str, sale_id: str) -> bool:
 
 
 def _in_ledger(conn: sa.Connection, location: str, sale_id: str, record: SaleLine) -> bool:
-    query = sa.select(ledger.c.quantity).where(
+    query = sa.select(ledger.c.content).where(
         ledger.c.location_id == location, ledger.c.kind == "sale_line", ledger.c.id == sale_id
     )
-    kept = conn.execute(query).scalar()
-    return kept is not None and kept == record.quantity
+    return conn.execute(query).scalar() == content_of("sale_line", record)

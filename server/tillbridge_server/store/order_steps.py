@@ -83,6 +83,20 @@ def release(conn: sa.Connection, order_id: str, why: str, now: dt.datetime) -> N
     touch_order(conn, order_id, now)
 
 
+def promise_again(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
+    """What was released without having been counted is promised once more, where it was."""
+    rows = conn.execute(sa.select(reservation).where(reservation.c.order_id == order_id)).all()
+    for row in rows:
+        if row.counted < row.quantity:
+            conn.execute(
+                reservation.update().where(
+                    reservation.c.location_id == row.location_id, reservation.c.order_id == order_id,
+                    reservation.c.line == row.line,
+                ).values(state="open", released_at=None, released_why=None)
+            )
+    touch_order(conn, order_id, now)
+
+
 def touch_order(conn: sa.Connection, order_id: str, now: dt.datetime) -> None:
     """The offers of everything in the order are decided again."""
     touch(conn, sorted({line.variant_id for line in lines_of(conn, order_id)}), now)

@@ -69,6 +69,9 @@ class Intake:
         """One look at every storefront, at what has no place yet, and at what is not mailed yet."""
         for storefront in self._rules.storefronts:
             await self._sweep(storefront.id)
+        if self._store.shared and (taken_in := await self._store.run(order_intake.count_taken_in)) > self._taken_in:
+            self._taken_in = taken_in  # another server took some in, and may be the one that is gone tomorrow
+            self._remember()
         routed = await self._store.run(order_intake.route_waiting, self._rules, self._clock())
         for order in routed:
             log.info("order_routed", order=order)
@@ -89,7 +92,13 @@ class Intake:
             except TryLater as later:
                 log.warning("sweep_later", storefront=storefront, error=later.message)
                 return
-            if not orders:
+            except AssertionError:
+                raise
+            except Exception as error:  # whatever it was, the other storefronts go on, and this one is asked again
+                log.exception("sweep_failed", storefront=storefront, error=type(error).__name__)
+                return
+            orders = [one for one in orders if one.position > after]
+            if not orders:  # nothing new, also from one that tells again what stands before the position
                 return
             crash.reach("order.swept")
             new = await self._store.run(order_intake.take_in, self._rules, shop, orders, self._clock())

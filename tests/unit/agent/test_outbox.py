@@ -191,6 +191,11 @@ def test_a_feed_is_confirmed_only_when_nothing_of_it_waits(conn: sqlite3.Connect
     assert transact(conn, outbox.confirmed) == {}
     transact(conn, outbox.settle, ack(batch, 1))
     assert transact(conn, outbox.confirmed)["stock"].kind == "observed"
+    conn.execute("INSERT INTO kept (feed, kind, key, change) VALUES ('stock', 'price', '001', '')")
+    assert set(transact(conn, outbox.confirmed)) == {"stock"}
+    conn.execute("INSERT INTO kept (feed, kind, key, change) VALUES ('stock', 'stock_level', '001', '')")
+    assert transact(conn, outbox.confirmed) == {}, "one count of it could not be read: it is older than the file"
+    conn.execute("DELETE FROM kept")
     conn.execute("UPDATE feed SET full = 1")
     assert transact(conn, outbox.confirmed) == {}
 

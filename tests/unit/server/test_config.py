@@ -55,3 +55,12 @@ def test_a_mistake_names_file_and_key(tmp_path: Path, old: str, new: str, key: s
     assert (Path(error.file).name, error.key) == ("server.toml", key)
     assert told in str(error)
     assert "`$" not in str(error)
+
+
+def test_storefronts_whose_order_numbers_begin_alike(tmp_path: Path) -> None:
+    """Two orders could get one number: the ids must differ in what the numbers keep of them."""
+    one = SERVER[SERVER.index("[[storefronts]]"):SERVER.index("[owners]")]
+    both = SERVER.replace(one, one.replace('"window"', '"web-shop"') + one.replace('"window"', '"webshop"'))
+    with pytest.raises(ConfigError) as raised:
+        loaded(tmp_path, both)
+    assert "would both begin with WEBSHOP-" in raised.value.message

@@ -32,6 +32,7 @@ PIECES = st.integers(0, 6).map(Decimal)
 
 @pytest.mark.parametrize(("storefront", "number", "ours"), [
     ("window", "1001-ABC", "WINDOW-1001-ABC"), ("web.shop_2", "#77/4", "WEBSHOP2-77-4"), ("Ü", "5", "W-5"),
+    ("win", "wc-ab", "WIN-WC-AB"),
     ("a-very-long-storefront", "9" * 60, "AVERYLONGSTO-" + "9" * 27),
 ])
 def test_our_number(storefront: str, number: str, ours: str) -> None:
