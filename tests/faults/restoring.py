@@ -179,6 +179,7 @@ class Restoring:
         """
         self.show_folder()
         alarm = self._rest()
+        self.store.story.tell(f"at rest: {self.state()}, {self.imports()} imports; {alarm}; the agents start again")
         for program in (self.store.agent, self.clone):
             if program.running and "clone" not in alarm:  # a start is when an agent asks what it may place
                 program.stop()
@@ -214,7 +215,8 @@ class Restoring:
                 pass
             self.store.pos.finish_journal()
             now = (self.state(), self.imports(), self.alarm())
-            rests = now[0] in _AT_REST or now[2].startswith("hold clone")
+            # Agents that are waited for after a restore tell what they have by themselves, and soon.
+            rests = now[0] in _AT_REST and "is waited for" not in now[2] or now[2].startswith("hold clone")
             same = same + 1 if rests and now == before else 0
             before = now
             time.sleep(LOOK_S)
