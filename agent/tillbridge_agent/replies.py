@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import hashlib
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -13,6 +14,7 @@ import structlog
 
 from tillbridge_agent import crash
 from tillbridge_agent.core.settle import Settling
+from tillbridge_agent.errors import AgentError
 from tillbridge_agent.imports import Answer, AnswersConfig, read_answers
 from tillbridge_agent.sources.folder import Seen, list_folder, open_shared
 from tillbridge_agent.store import order_answers
@@ -55,11 +57,26 @@ class Replies:
             if data is None:
                 self._settling.wait(seen.name, time.monotonic())
                 continue
-            moved += await self._take(seen.name, data)
+            moved += await self._take_or_set_aside(seen.name, data)
             self._settling.done(seen.name, seen.signature)
         if unread is not None:
             raise unread
         return moved > 0
+
+    async def _take_or_set_aside(self, name: str, data: bytes) -> int:
+        """One file; what makes the agent itself fail must not stop the files after it, nor the agent."""
+        try:
+            return await self._take(name, data)
+        except (AgentError, OSError, sqlite3.Error):
+            raise
+        except Exception as error:
+            log.exception("answers set aside", file=name)
+            problem = f"It made the agent fail ({type(error).__name__}). Nothing of it was used; send us the file."
+            await self.store.run(
+                order_answers.take, name=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data), said=[],
+                problems=[problem], text="", now=self.clock().isoformat(),
+            )
+            return 0
 
     async def _take(self, name: str, data: bytes) -> int:
         sha256 = hashlib.sha256(data).hexdigest()

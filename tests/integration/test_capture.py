@@ -1,5 +1,6 @@
 """What becomes of one file at the agent: believed, held, quarantined, left alone; and by whose word."""
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from tests.integration.inbox import Inbox
 from tests.integration.till import MINUTE, STOCK, Till, feed_of
 
-from tillbridge_agent.sources.folder import ChangedWhileReading
+from tillbridge_agent.sources.folder import ChangedWhileReading, list_folder
 from tillbridge_agent.store import outbox, setaside
 
 HEADER = "ArtNr;Bestand;VK\n"
@@ -306,3 +307,26 @@ async def test_rows_that_go(till: Till, inbox: Inbox) -> None:
     later(till, {code: count for code, count in FULL.items() if code != "007"})
     await inbox.take_all(till)
     assert "007" not in inbox.stock()
+
+
+def test_a_file_name_in_an_old_code_page(till: Till) -> None:
+    """Its bytes are no text; the file is believed, or set aside, like any other, and nothing breaks."""
+    if not write_undecodable(till, text(FULL)):
+        till.write("STOCK.CSV", text(FULL))  # this volume has no such names
+    till.now += MINUTE
+    [name] = [one.name for one in list_folder(till.export, "STOCK*.CSV")]
+    assert name.encode().isascii()
+    assert till.take(name).verdict == "accept"
+    till.capture.set_aside(till.feed("stock"), till.seen(name), ValueError("x"))
+    assert [one["file"] for one in till.run(setaside.quarantine)] == [name]
+
+
+def write_undecodable(till: Till, content: str) -> bool:
+    """Write an export under such a name; False where the volume takes none."""
+    try:
+        descriptor = os.open(os.fsencode(till.export) + b"/STOCK-M\xfcller.CSV", os.O_WRONLY | os.O_CREAT)
+    except (OSError, UnicodeDecodeError):
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode())
+    return True

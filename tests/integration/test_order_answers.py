@@ -1,5 +1,6 @@
 """What the till answers to web orders: early, late, twice, contrary, unreadable."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tests.integration.orders import SECOND, Chain, open_chain
 from tests.integration.ordertill import Crash, Crashes, OrderTill, Pos, buy, place
 
 from tillbridge_agent import replies
+from tillbridge_agent.imports import Answer, AnswerProblem, AnswersConfig
 from tillbridge_agent.sources.folder import Seen
 
 
@@ -110,3 +112,49 @@ def test_an_answer_that_cannot_be_opened_does_not_stop_the_others(till: OrderTil
         assert (till.row(order)["state"], till.troubles()) == ("accepted", ["answers_folder"])
     place(till)
     assert till.troubles() == []
+
+
+def test_an_answer_file_with_a_name_in_an_old_code_page(till: OrderTill, chain: Chain) -> None:
+    """Its answers count as any other's."""
+    order = buy(chain)
+    place(till)
+    till.pos.take()
+    if not undecodable(till.pos.answers / "r.ANS", f"{order};OK;\r\n".encode()):
+        till.pos.answer(f"{order};OK;")  # this volume has no such names
+    place(till)
+    assert chain.state(order) == "accepted"
+
+
+def undecodable(beside: Path, content: bytes) -> bool:
+    """Write such a file; False where the volume takes none."""
+    try:
+        descriptor = os.open(os.fsencode(beside.parent) + b"/R\xfcck.ANS", os.O_WRONLY | os.O_CREAT)
+    except (OSError, UnicodeDecodeError):
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return True
+
+
+def test_an_answer_file_that_makes_the_agent_fail(
+    till: OrderTill, chain: Chain, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A person is told of it, and the file after it is read."""
+    first, second = buy(chain), buy(chain)
+    place(till)
+    till.pos.take()
+    real = replies.read_answers
+
+    def fails(config: AnswersConfig, data: bytes) -> list[Answer | AnswerProblem]:
+        if first.encode() in data:
+            raise KeyError(first)
+        return real(config, data)
+
+    monkeypatch.setattr(replies, "read_answers", fails)
+    till.pos.answer(f"{first};OK;", name="a.ANS")
+    till.pos.answer(f"{second};OK;", name="b.ANS")
+    place(till)
+    assert (chain.state(first), chain.state(second)) == ("taken", "accepted")
+    [odd] = till.run(lambda conn: conn.execute("SELECT name, problem FROM order_answer WHERE problem <> ''").fetchall())
+    assert odd["name"] == "a.ANS"
+    assert "made the agent fail (KeyError)" in odd["problem"]

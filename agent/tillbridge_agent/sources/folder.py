@@ -71,7 +71,9 @@ def list_folder(folder: Path, pattern: str) -> list[Seen]:
                 found = os.stat(entry.path, follow_symlinks=False)
             except FileNotFoundError:
                 continue  # renamed or deleted between listing and looking
-            seen.append(Seen(entry.name, Path(entry.path), found.st_size, found.st_mtime_ns, found.st_ino))
+            # A name in an old code page cannot be kept, logged or sent as it is; its path still leads to the file.
+            name = entry.name.encode("utf-8", "backslashreplace").decode()
+            seen.append(Seen(name, Path(entry.path), found.st_size, found.st_mtime_ns, found.st_ino))
     return sorted(seen, key=lambda one: (one.mtime_ns, one.name))
 
 
