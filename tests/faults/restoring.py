@@ -216,7 +216,7 @@ class Restoring:
             self.store.pos.finish_journal()
             now = (self.state(), self.imports(), self.alarm())
             # Agents that are waited for after a restore tell what they have by themselves, and soon.
-            rests = now[0] in _AT_REST and "is waited for" not in now[2] or now[2].startswith("hold clone")
+            rests = (now[0] in _AT_REST and "is waited for" not in now[2]) or now[2].startswith("hold clone")
             same = same + 1 if rests and now == before else 0
             before = now
             time.sleep(LOOK_S)
